@@ -1,0 +1,12 @@
+"""The root of all errors that ReaderFlow raises on purpose."""
+
+
+class ReaderFlowError(Exception):
+    """A known failure. Its text says in one line what happened, where, and how to mend it.
+
+    The command line prints it without a traceback and exits with status 1.
+    """
+
+
+class BadInput(ReaderFlowError):
+    """A value that a user gave (a month, a title, a file) can't be used."""

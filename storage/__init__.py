@@ -1,0 +1,61 @@
+"""The ports (event log, master dataset, views) and their adapters.
+
+:func:`open_storage` is the one place that reads the profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from readerflow.common.settings import Settings
+
+from .archive import Archive
+from .log import EventLog
+from .pairs import PairStore
+from .views import BatchViews, RealtimeViews, ServingViews
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The opened ports. Adapters connect on first use."""
+
+    home: Path
+    pairs: PairStore
+    log: EventLog
+    archive: Archive
+    dead_letters: EventLog
+    batch_views: BatchViews
+    realtime_views: RealtimeViews
+    serving_views: ServingViews
+
+    def lease_path(self, work: str) -> Path:
+        """Where the lease of a kind of work lies, for instance of the archiver."""
+        return self.home / "leases" / f"{work}.lock"
+
+
+@contextmanager
+def open_storage(settings: Settings) -> Iterator[Storage]:
+    """Open the stores of the profile; they are closed with the block."""
+    from .duckdb_views import DuckDBViews
+    from .embedded_serving import EmbeddedServing
+    from .local_archive import LocalArchive
+    from .sqlite_log import SQLiteLog
+    from .sqlite_realtime import SQLiteRealtime
+
+    home = settings.home.absolute()
+    with ExitStack() as stack:
+        batch_views = stack.enter_context(DuckDBViews(home / "views", settings.kept_generations))
+        realtime_views = stack.enter_context(SQLiteRealtime(home / "serving.db"))
+        yield Storage(
+            home=home,
+            pairs=PairStore(home / "pairs"),
+            log=stack.enter_context(SQLiteLog(home / "log.db", "clicks", settings.partitions)),
+            archive=stack.enter_context(LocalArchive(home / "archive")),
+            dead_letters=stack.enter_context(SQLiteLog(home / "log.db", "clicks.dlq", 1)),
+            batch_views=batch_views,
+            realtime_views=realtime_views,
+            serving_views=stack.enter_context(EmbeddedServing(home / "serving.db", home / "views")),
+        )
