@@ -5,6 +5,8 @@
 ``__init__.py``: it is a namespace, so an editable install and a wheel behave alike.
 """
 
+from pathlib import Path
+
 from setuptools import setup
 
 PACKAGES = [
@@ -68,11 +70,11 @@ setup(
     name="readerflow",
     version="0.1.0",
     description="A Lambda-architecture graph analytics platform for Wikipedia navigation",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     package_dir={"readerflow": "."},
     packages=[f"readerflow.{name}" for name in PACKAGES],
     package_data={

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter
 
@@ -11,13 +12,17 @@ T = TypeVar("T")
 
 
 @cache
+def _cached_adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(cast(Any, kind))
+
+
 def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+    return _cached_adapter(cast(Hashable, kind))
 
 
 def to_json(facts: object) -> str:
     """Write a dataclass as JSON; times are naive UTC in ISO 8601."""
-    return _adapter(facts.__class__).dump_json(facts).decode()
+    return _adapter(type(facts)).dump_json(facts).decode()
 
 
 def from_json(kind: type[T], text: str | bytes) -> T:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from .errors import BadInput
 
 HOUR = timedelta(hours=1)
+#: Hours are counted from 1970, and the end of a month must be a time too.
+FIRST_YEAR, LAST_YEAR = "1970", "9998"
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}(:\d{2}(:\d{2}(\.\d{1,6})?)?)?Z")
 
@@ -26,12 +28,12 @@ class Month:
 
     @classmethod
     def parse(cls, text: str) -> Month:
-        """Read ``YYYY-MM``.
+        """Read ``YYYY-MM``, years FIRST_YEAR to LAST_YEAR.
 
         :raises BadInput: for any other text.
         """
         match = _MONTH.fullmatch(text)
-        if match is None or match[1] == "0000":
+        if match is None or not FIRST_YEAR <= match[1] <= LAST_YEAR:
             raise BadInput(f"'{text}' is not a month; write it like 2025-03")
         return cls(int(match[1]), int(match[2]))
 
@@ -90,7 +92,7 @@ def floor_hour(time: datetime) -> datetime:
 
 def now() -> datetime:
     """The wall clock, as naive UTC. Only ends of the system call it; the core takes times as arguments."""
-    return datetime.now(timezone.utc).replace(tzinfo=None)
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def merge_intervals(intervals: list[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:

@@ -27,9 +27,12 @@ CLASS_OF = {**{name: name for name in CLASSES}, **CLASSES_2015}
 #: The rows of the ``classes`` view: the five entry classes, then referrers that are articles, by link type.
 CLASS_ROWS = (*CLASSES, "link", "other")
 
+#: The greatest count of a pair: a replay multiplies it by 2^32 and must stay below 2^63.
+MAX_PAIR_CLICKS = (1 << 31) - 1
+
 TIME = pa.timestamp("us")
 
-#: A preprocessed month. ``clicks`` >= 1; (referrer, article, link_type) is unique.
+#: A preprocessed month. 1 <= ``clicks`` <= MAX_PAIR_CLICKS; (referrer, article, link_type) is unique.
 PAIRS = pa.schema(
     [
         ("wiki", pa.string()),
@@ -99,8 +102,9 @@ REJECTS = pa.schema(
 MAX_RAW_BYTES = 64 * 1024
 MAX_REASON_CHARS = 500
 
-#: The same hash as :func:`partition_of`, as DuckDB SQL over a column ``article`` and a parameter ``$partitions``.
-PARTITION_SQL = "cast(md5_number_lower(article) % $partitions as integer)"
+#: The same hash as :func:`partition_of`, as DuckDB SQL over a column ``article`` and a parameter ``$partitions``. The
+#: upper half of md5_number is md5_number_lower, at a third of its cost.
+PARTITION_SQL = "cast(cast(md5_number(article) >> 64 as ubigint) % $partitions as integer)"
 
 
 def md5_number_lower(text: str) -> int:

@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from .errors import ReaderFlowError
@@ -74,6 +74,12 @@ class Settings(BaseSettings):
     testing: bool = Field(False, description="Allows crash points; for the project's own tests.")
     crash_at: str | None = Field(None, description="`<point>[:kill|raise|hang]`: dies there; only with `testing`.")
 
+    @model_validator(mode="after")
+    def _threads_are_left_for_pages(self) -> Settings:
+        if self.web_threads <= self.live_clients:
+            raise ValueError(f"web_threads ({self.web_threads}) must be above live_clients ({self.live_clients})")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -97,9 +103,9 @@ def load(**flags: Any) -> Settings:
         raise BadSettings(f"unknown variable {', '.join(unknown)}; docs/reference/settings.md lists all settings")
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSettings(f"{FILE} is not valid TOML: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"]) or "web_threads"
         raise BadSettings(f"setting '{where}': {first['msg']}; docs/reference/settings.md lists all settings") from None

@@ -1,8 +1,8 @@
 """Titles of articles: what is legal, how a title is shown, how it is compared.
 
 A title is exact UTF-8 with underscores; two titles are the same if their bytes are. Quotes, slashes, ``NaN``, ``-``,
-``.``, ``..``, ``%``, ``<`` and bidi controls are legal, since Wikipedia has such titles or might; only what no title can
-hold is refused (:data:`ILLEGAL`).
+``.``, ``..``, ``%``, ``<`` and bidi controls are legal, since Wikipedia has such titles or might; only what no title
+can hold is refused (:data:`ILLEGAL`).
 """
 
 from __future__ import annotations
