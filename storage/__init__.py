@@ -10,12 +10,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from readerflow.common.records import MAX_RAW_BYTES
 from readerflow.common.settings import Settings
 
 from .archive import Archive
+from .batch_views import BatchViews
 from .log import EventLog
 from .pairs import PairStore
-from .views import BatchViews, RealtimeViews, ServingViews
+from .realtime_views import RealtimeViews
+from .replays import ReplayStore
+from .serving_views import ServingViews
+
+#: A dead letter is JSON that holds key and value in base64 and the source in escapes; one that is cut can't be read.
+MAX_LETTER_BYTES = 12 * MAX_RAW_BYTES
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,7 @@ class Storage:
 
     home: Path
     pairs: PairStore
+    replays: ReplayStore
     log: EventLog
     archive: Archive
     dead_letters: EventLog
@@ -52,9 +60,10 @@ def open_storage(settings: Settings) -> Iterator[Storage]:
         yield Storage(
             home=home,
             pairs=PairStore(home / "pairs"),
+            replays=ReplayStore(home / "replays"),
             log=stack.enter_context(SQLiteLog(home / "log.db", "clicks", settings.partitions)),
             archive=stack.enter_context(LocalArchive(home / "archive")),
-            dead_letters=stack.enter_context(SQLiteLog(home / "log.db", "clicks.dlq", 1)),
+            dead_letters=stack.enter_context(SQLiteLog(home / "log.db", "clicks.dlq", 1, raw_bytes=MAX_LETTER_BYTES)),
             batch_views=batch_views,
             realtime_views=realtime_views,
             serving_views=stack.enter_context(EmbeddedServing(home / "serving.db", home / "views")),

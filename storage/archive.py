@@ -85,6 +85,9 @@ class Archive(Protocol):
     def next_offset(self, partition: int) -> int:
         """The first offset that no contiguous file holds: where the archiver goes on."""
 
+    def next_file(self, partition: int, start: int) -> int | None:
+        """The first offset of the first file beyond offset ``start``: what is written into a hole must end there."""
+
     def publish(self, segment: Segment, rows: pa.Table) -> Segment:
         """Make a file of rows (schema ARCHIVED) visible as a whole, with the segment in its footer.
 
@@ -112,3 +115,18 @@ class Archive(Protocol):
 
 class ArchiveUnavailable(ReaderFlowError):
     """The archive can't be reached or written; nothing is lost, the caller may try again."""
+
+
+def gaps(segments: list[Segment]) -> list[tuple[int, int, int]]:
+    """The ranges (partition, first missing offset, last missing offset) that no file holds.
+
+    :param segments: all files of an archive, in partition and offset order; each partition's offsets begin with 0.
+    """
+    missing: list[tuple[int, int, int]] = []
+    reached: dict[int, int] = {}
+    for segment in segments:
+        expected = reached.get(segment.partition, 0)
+        if segment.first_offset > expected:
+            missing.append((segment.partition, expected, segment.first_offset - 1))
+        reached[segment.partition] = max(expected, segment.last_offset + 1)
+    return missing

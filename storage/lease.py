@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from readerflow.common.errors import ReaderFlowError
+
+#: A process that only looks (:func:`is_leased`) holds the lock for a moment, which is no reason to give up.
+TRIES, TRY_SECONDS = 5, 0.05
 
 
 class Leased(ReaderFlowError):
@@ -24,10 +28,8 @@ def lease(path: Path, work: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Leased(f"another process does {work} already; wait for it or stop it") from None
+        if not any(map(_taken, [handle] * TRIES)):
+            raise Leased(f"another process does {work} already; wait for it or stop it")
         os.ftruncate(handle, 0)
         os.write(handle, f"{os.getpid()}\n".encode())
         yield
@@ -35,11 +37,21 @@ def lease(path: Path, work: str) -> Iterator[None]:
         os.close(handle)
 
 
+def _taken(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(TRY_SECONDS)
+        return False
+    return True
+
+
 def is_leased(path: Path) -> bool:
     """Whether a living process holds the lease at ``path``."""
-    if not path.exists():
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
         return False
-    handle = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from readerflow.common.errors import ReaderFlowError
 from readerflow.common.facts import from_json
@@ -46,7 +47,7 @@ class PairsFacts:
     accepted: int
     rejected: int
     clicks: int  # of accepted lines
-    checksum: str  # of the dump's content; pairs with the same checksum are the same, in the same order
+    checksum: str  # of the dump's content and the threshold; if equal, so are the pairs and their order
     rejects: dict[str, int] = field(default_factory=dict)  # by error class
     clicks_by_type: dict[str, int] = field(default_factory=dict)
     clicks_by_class: dict[str, int] = field(default_factory=dict)  # CLASS_ROWS
@@ -73,9 +74,12 @@ class PairStore:
     def facts(self, wiki: str, month: str) -> PairsFacts:
         """Read the facts of a month.
 
-        :raises NoPairs: when it has not been preprocessed.
+        :raises NoPairs: when it has not been preprocessed, or its file is broken.
         """
         path = self.path(wiki, month)
         if not path.exists():
             raise NoPairs(f"no pairs of {wiki} {month} in {self.root}; run 'readerflow preprocess FILE' first")
-        return from_json(PairsFacts, pq.read_metadata(path).metadata[FOOTER_KEY])
+        try:
+            return from_json(PairsFacts, pq.read_metadata(path).metadata[FOOTER_KEY])
+        except (pa.ArrowInvalid, KeyError, TypeError, ValidationError):
+            raise NoPairs(f"{path} is not a whole file of pairs; run 'readerflow preprocess FILE' again") from None

@@ -3,21 +3,56 @@
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from readerflow.common.errors import ReaderFlowError
+
 BUSY_SECONDS = 30.0
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Open a database for reading and writing; made when it is not there. Transactions are begun by hand."""
+def connect(path: Path, *, page_bytes: int | None = None) -> sqlite3.Connection:
+    """Open a database for reading and writing; made when it is not there. Transactions are begun by hand.
+
+    :param page_bytes: page size of a database that is made; large pages suit large blobs.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    if page_bytes is not None:
+        connection.execute(f"PRAGMA page_size={int(page_bytes)}")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
     return connection
+
+
+class OtherTables(ReaderFlowError):
+    """A database was made by another version of ReaderFlow."""
+
+
+def make_tables(connection: sqlite3.Connection, path: Path, script: str) -> None:
+    """Make the tables of a new database, whose ``user_version`` then stands for the script.
+
+    :raises OtherTables: when the database was made by another script.
+    """
+    version = zlib.crc32(script.encode()) & 0x7FFF_FFFF
+    if _version(connection) == version:
+        return
+    with transaction(connection):  # another process may be making them right now
+        found = _version(connection)
+        if found == version:
+            return
+        if found or connection.execute("select count(*) from sqlite_master").fetchone()[0]:
+            raise OtherTables(f"{path} was made by another version of ReaderFlow; use that one, or 'readerflow purge'")
+        for statement in script.split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={version}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 @contextmanager
@@ -26,10 +61,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a full disk, for instance, has ended it already
+            connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
 
 
 @contextmanager
@@ -39,4 +75,5 @@ def reading(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     try:
         yield connection
     finally:
-        connection.execute("COMMIT")
+        if connection.in_transaction:
+            connection.execute("COMMIT")
