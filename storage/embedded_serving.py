@@ -1,0 +1,309 @@
+"""What the serving layer reads in the embedded profile: pointer and realtime rows from ``serving.db``, batch views from
+the generation's DuckDB file.
+
+Pointer, progress and realtime rows are read in one SQLite transaction, so that a batch that switches and retires rows
+in between is seen as a whole or not at all. A generation's file never changes and stays readable when it is removed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache, partial
+from pathlib import Path
+from threading import BoundedSemaphore
+
+import pyarrow as pa
+
+from readerflow.common.crash import crash_point
+from readerflow.common.facts import from_json
+from readerflow.common.months import Month
+
+from .batch_views import Manifest, NoGeneration, View
+from .duckdb_views import FILE, DuckDBViews, folder
+from .embedded_reading import EmbeddedReading
+from .freshness import holes, late_clicks, live_until
+from .log import ActiveSource
+from .open_generations import BatchQueries, GenerationGone, OpenGenerations, Watchdog, too_long
+from .realtime_views import StreamProgress
+from .serving_schema import hour_number, open_serving
+from .serving_views import QueryTooLong, Reading, Snapshot
+from .sqlite import reading
+
+MAX_ATTEMPTS = 5
+#: Requests of a process that read at the same time; more threads than this only take the interpreter from each other.
+MAX_READERS = 4
+MAX_IDLE_CONNECTIONS = 32
+PROGRESS_STEPS = 20_000  # SQLite's instructions between two looks at the clock
+CACHED_SNAPSHOTS = 64
+
+
+@dataclass(frozen=True)
+class _State:
+    """The facts of (wiki, month) that everything else follows from, as one transaction saw them."""
+
+    generation: str | None
+    active: ActiveSource | None
+    incarnation: str | None
+    batch_id: int
+    progress: str  # JSON; compared as text too, since retiring rows may rewrite it without a new batch
+
+    @property
+    def version(self) -> str:
+        return f"{self.generation}.{self.incarnation}.{self.batch_id}.{self.active.source if self.active else None}"
+
+
+class _Connection:
+    """A SQLite connection that ends what runs beyond its deadline."""
+
+    def __init__(self, path: Path) -> None:
+        self.sqlite = open_serving(path)
+        self.sqlite.execute("pragma query_only = on")
+        self.deadline = 0.0
+        self.sqlite.set_progress_handler(lambda: time.monotonic() > self.deadline, PROGRESS_STEPS)
+
+
+class EmbeddedServing:
+    """Serves views of the embedded profile. Threads may share it; each request reads with a connection of its own.
+
+    :param query_seconds: how long one request may read before :class:`~.views.QueryTooLong`.
+    """
+
+    def __init__(self, serving_db: Path, views_root: Path, query_seconds: float = 10.0) -> None:
+        self._path = serving_db
+        self._views_root = views_root
+        self._query_seconds = query_seconds
+        self._lock = threading.Lock()
+        self._idle: list[_Connection] = []
+        self._places = BoundedSemaphore(MAX_READERS)
+        self._mine = threading.local()
+        self._generations = OpenGenerations()
+        self._watchdog = Watchdog()
+        self._snapshots: OrderedDict[tuple[str, str, str | None, _State], Snapshot] = OrderedDict()
+
+    def __enter__(self) -> EmbeddedServing:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            while self._idle:
+                self._idle.pop().sqlite.close()
+        self._generations.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[_Connection]:
+        """One transaction on a connection that no other thread uses meanwhile."""
+        with self._place(), self._connected() as connection:
+            yield connection
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """One of the process's places to read; a thread that has one already, since it reads within, takes no other."""
+        if getattr(self._mine, "held", False):
+            yield
+            return
+        if not self._places.acquire(timeout=self._query_seconds):
+            raise QueryTooLong(f"no place to read within {self._query_seconds:g} s: too many requests; come back later")
+        self._mine.held = True
+        try:
+            yield
+        finally:
+            self._mine.held = False
+            self._places.release()
+
+    @contextmanager
+    def _connected(self) -> Iterator[_Connection]:
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        connection = connection or _Connection(self._path)
+        connection.deadline = time.monotonic() + self._query_seconds
+        try:
+            with reading(connection.sqlite):
+                yield connection
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            raise too_long(self._query_seconds) from None
+        finally:
+            with self._lock:
+                keep = len(self._idle) < MAX_IDLE_CONNECTIONS
+                if keep:
+                    self._idle.append(connection)
+            if not keep:
+                connection.sqlite.close()
+
+    def months(self) -> list[tuple[str, str]]:
+        with self._reading() as connection:
+            sqlite = connection.sqlite
+            found = set(sqlite.execute("select wiki, month from pointers where generation is not null"))
+            return sorted(found | _live_months(sqlite))
+
+    def latest(self, wiki: str) -> str | None:
+        with self._reading() as connection:
+            sql = "select max(month) from pointers where wiki = ? and generation is not null"
+            found: str | None = connection.sqlite.execute(sql, (wiki,)).fetchone()[0]
+            return found
+
+    def latest_live(self, wiki: str) -> str | None:
+        with self._reading() as connection:
+            return max((month for name, month in _live_months(connection.sqlite) if name == wiki), default=None)
+
+    def read(self, wiki: str, month: str) -> AbstractContextManager[Reading]:
+        return self._read(wiki, month, lambda state: state.generation)
+
+    def read_at(self, wiki: str, month: str, generation: str | None) -> AbstractContextManager[Reading]:
+        def choose(state: _State) -> str | None:
+            if generation is None and state.generation is not None:
+                raise NoGeneration(f"{wiki} {month} has a generation now; read it from the beginning")
+            return generation
+
+        return self._read(wiki, month, choose)
+
+    @contextmanager
+    def _read(self, wiki: str, month: str, choose: Callable[[_State], str | None]) -> Iterator[Reading]:
+        with ExitStack() as stack:
+            for attempt in range(1, MAX_ATTEMPTS + 1):
+                try:
+                    found = self._begin(stack, wiki, month, choose)
+                    break
+                except GenerationGone:
+                    # Swept between our look at the pointer and the opening of the file: the pointer has moved on.
+                    stack.close()
+                    if attempt == MAX_ATTEMPTS:
+                        raise
+            yield found
+
+    def _begin(
+        self, stack: ExitStack, wiki: str, month: str, choose: Callable[[_State], str | None]
+    ) -> EmbeddedReading:
+        connection = stack.enter_context(self._reading())
+        sqlite = connection.sqlite
+        state = _state(sqlite, wiki, month)
+        crash_point("serving.pointer_read")
+        generation = choose(state)
+        snapshot = self._snapshot(sqlite, wiki, month, generation, state)
+        batch = None
+        if generation is not None:
+            path = folder(self._views_root, wiki, month, generation) / FILE
+            opened = stack.enter_context(self._generations.use(path))
+            batch = BatchQueries(opened, self._watchdog, connection.deadline, self._query_seconds)
+        return EmbeddedReading(snapshot, sqlite, _feed(sqlite, state.incarnation, snapshot.source), batch)
+
+    def _snapshot(
+        self, sqlite: sqlite3.Connection, wiki: str, month: str, generation: str | None, state: _State
+    ) -> Snapshot:
+        """The snapshot of a state; worked out once a state, since judging lateness adds up many rows."""
+        key = wiki, month, generation, state
+        with self._lock:
+            known = self._snapshots.get(key)
+        if known is None:
+            known = _take_snapshot(sqlite, wiki, month, generation, state)
+            with self._lock:
+                self._snapshots[key] = known
+                while len(self._snapshots) > CACHED_SNAPSHOTS:
+                    self._snapshots.popitem(last=False)
+        return known
+
+    def version(self, wiki: str, month: str) -> str:
+        with self._reading() as connection:
+            return _state(connection.sqlite, wiki, month).version
+
+    def stream(self) -> StreamProgress | None:
+        with self._reading() as connection:
+            row = connection.sqlite.execute(_CURRENT).fetchone()
+            return _progress(row[2]) if row else None
+
+    def retained(self, wiki: str, month: str) -> list[Manifest]:
+        with self._reading() as connection:
+            sql = (
+                "select manifest from generations where wiki = ? and month = ? and state = 'published' "
+                "order by rowid desc"
+            )
+            return [_manifest(row[0]) for row in connection.sqlite.execute(sql, (wiki, month))]
+
+    def export(self, generation: str, view: View) -> Iterable[pa.RecordBatch]:
+        with DuckDBViews(self._views_root, kept=1) as batch_views:
+            return batch_views.export(generation, view)
+
+
+_CURRENT = """
+    select incarnation, batch_id, progress from current_incarnation join incarnations using (incarnation)
+"""
+
+_manifest = lru_cache(256)(partial(from_json, Manifest))
+_progress = lru_cache(16)(partial(from_json, StreamProgress))
+
+
+def _state(sqlite: sqlite3.Connection, wiki: str, month: str) -> _State:
+    sql = "select generation, source, since from pointers where wiki = ? and month = ?"
+    pointer = sqlite.execute(sql, (wiki, month)).fetchone() or (None, None, -1)
+    current = sqlite.execute(_CURRENT).fetchone() or (None, 0, "{}")
+    sources = [ActiveSource(pointer[1], pointer[2])] if pointer[1] else []
+    streamed = _progress(current[2]).active.get(f"{wiki}/{month}")
+    active = max([*sources, *([streamed] if streamed else [])], key=lambda source: source.since, default=None)
+    return _State(pointer[0], active, *current)
+
+
+def _live_months(sqlite: sqlite3.Connection) -> set[tuple[str, str]]:
+    current = sqlite.execute(_CURRENT).fetchone()
+    if current is None:
+        return set()
+    sql = """
+        select source from feeds where incarnation = ? and (
+            exists (select 1 from live_pairs where live_pairs.feed = feeds.feed)
+            or exists (select 1 from trending where trending.feed = feeds.feed))
+    """
+    months = _progress(current[2]).months
+    return {months[source] for (source,) in sqlite.execute(sql, (current[0],)) if source in months}
+
+
+def _feed(sqlite: sqlite3.Connection, incarnation: str | None, source: str | None) -> int | None:
+    sql = "select feed from feeds where incarnation = ? and source = ?"
+    row = sqlite.execute(sql, (incarnation, source)).fetchone()
+    return row[0] if row else None
+
+
+def _take_snapshot(
+    sqlite: sqlite3.Connection, wiki: str, month: str, generation: str | None, state: _State
+) -> Snapshot:
+    manifest = None
+    if generation is not None:
+        sql = "select manifest from generations where generation = ? and wiki = ? and month = ? and state = 'published'"
+        row = sqlite.execute(sql, (generation, wiki, month)).fetchone()
+        if row is None:
+            raise NoGeneration(f"generation {generation} of {wiki} {month} is no longer kept")
+        manifest = _manifest(row[0])
+    source = manifest.source if manifest else state.active.source if state.active else None
+    if source is None:
+        raise NoGeneration(f"nothing is known of {wiki} {month}; 'readerflow replay' and 'batch' bring it in")
+    horizon = manifest.horizon if manifest else Month.parse(month).start
+    progress = _progress(state.progress)
+    totals = _totals(sqlite, _feed(sqlite, state.incarnation, source), horizon)
+    return Snapshot(
+        wiki=wiki,
+        month=month,
+        source=source,
+        manifest=manifest,
+        horizon=horizon,
+        incarnation=state.incarnation,
+        batch_id=state.batch_id,
+        live_until=live_until(progress, source, horizon),
+        late=late_clicks(manifest, progress, totals),
+        holes=holes(manifest, progress, source, horizon, Month.parse(month)),
+        replaced=manifest is not None and state.active is not None and state.active.source != manifest.source,
+    )
+
+
+def _totals(sqlite: sqlite3.Connection, feed: int | None, horizon: datetime) -> dict[int, dict[str, int]]:
+    """Clicks before the horizon that the stream has seen, by partition and link type."""
+    sql = "select partition, link_type, sum(clicks) from live_totals where feed = ? and hour < ? group by 1, 2"
+    found: dict[int, dict[str, int]] = {}
+    for partition, link_type, clicks in sqlite.execute(sql, (feed, hour_number(horizon))):
+        found.setdefault(partition, {})[link_type] = clicks
+    return found

@@ -1,0 +1,85 @@
+"""How fresh and how whole an answer is: the definitions of ``live_until``, late and hole. Pure functions.
+
+An answer about (wiki, month) joins a generation (hours < T, its horizon) with realtime rows (hours >= T) of the same
+source. It speaks of [month's start, ``live_until``), and it is complete when nothing is late and no hole lies in there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from readerflow.common.months import Month, merge_intervals
+
+from .batch_views import Interval, Manifest
+from .realtime_views import StreamProgress
+
+
+def live_until(progress: StreamProgress, source: str, horizon: datetime) -> datetime:
+    """The time that the stream has passed in every partition for a source; the horizon when it is not beyond it."""
+    return max(horizon, passed(progress, source) or horizon)
+
+
+def passed(progress: StreamProgress, source: str) -> datetime | None:
+    """The end of the source's last slot that heartbeats have closed in every partition; None when there is none."""
+    ends = [
+        max((end for _, end in progress.closed.get(partition, {}).get(source, [])), default=None)
+        for partition in progress.offsets
+    ]
+    reached = [end for end in ends if end is not None]
+    return min(reached) if reached and len(reached) == len(ends) else None
+
+
+def late_clicks(manifest: Manifest | None, progress: StreamProgress, totals: Mapping[int, Mapping[str, int]]) -> int:
+    """Clicks before the horizon that lie beyond the offsets of the generation; 0 without a generation.
+
+    A partition counts where the stream has passed the generation's offsets: before that it can't know.
+
+    :param totals: partition -> link type -> clicks of hours < horizon that the stream knows of the manifest's source.
+    """
+    if manifest is None:
+        return 0
+    late = 0
+    for partition, by_type in totals.items():
+        if progress.offsets.get(partition, 0) >= manifest.offsets.get(partition, 0):
+            held = manifest.totals.get(partition, {})
+            late += sum(max(0, clicks - held.get(link_type, 0)) for link_type, clicks in by_type.items())
+    return late
+
+
+def holes(
+    manifest: Manifest | None, progress: StreamProgress, source: str, horizon: datetime, month: Month
+) -> list[Interval]:
+    """The parts of [month's start, live_until) that nobody saw, merged over partitions, in order.
+
+    Before the horizon the generation must have seen each slot's heartbeat in each partition; after it the stream must,
+    and its rows must reach back so far.
+
+    :param horizon: of the manifest, or the month's start without one.
+    """
+    end = live_until(progress, source, horizon)
+    missing: list[Interval] = []
+    if manifest is not None:
+        for partition in manifest.offsets:
+            missing += without((month.start, horizon), manifest.closed.get(partition, []))
+    if end > horizon:
+        rows_from = progress.rows_from.get(source, horizon)
+        missing += without((horizon, end), [(rows_from, end)])
+        for partition in progress.offsets:
+            missing += without((horizon, end), progress.closed.get(partition, {}).get(source, []))
+    return merge_intervals(missing)
+
+
+def without(whole: Interval, parts: list[Interval]) -> list[Interval]:
+    """What is left of an interval when others are taken out of it."""
+    left: list[Interval] = []
+    at, end = whole
+    for start, stop in sorted(parts):
+        if start >= end:
+            break
+        if start > at:
+            left.append((at, start))
+        at = max(at, stop)
+    if at < end:
+        left.append((at, end))
+    return left

@@ -1,0 +1,165 @@
+"""Opened files of generations, shared by a process's readers, and the watchdog that ends their long queries.
+
+A generation's file never changes, so one read-only DuckDB instance serves all threads, a cursor each while they read.
+An open file survives its removal: a request that began on a generation ends on it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from readerflow.common.errors import ReaderFlowError
+
+from .serving_views import QueryTooLong
+
+MAX_OPEN = 8
+WATCH_SECONDS = 0.1
+
+
+class GenerationGone(ReaderFlowError):
+    """The file of a generation is not there (any more); who reads the pointer again finds another one."""
+
+
+def too_long(seconds: float) -> QueryTooLong:
+    return QueryTooLong(f"the question took longer than {seconds:g} s and was stopped; ask for fewer rows, or later")
+
+
+class Watchdog:
+    """Interrupts DuckDB cursors that are still at work after their deadline; its thread runs while there are any."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._busy: dict[int, tuple[float, duckdb.DuckDBPyConnection]] = {}
+        self._running = False
+
+    @contextmanager
+    def watching(self, cursor: duckdb.DuckDBPyConnection, deadline: float) -> Iterator[None]:
+        """Interrupt ``cursor`` when the block is not left before ``deadline`` (time.monotonic)."""
+        with self._lock:
+            self._busy[id(cursor)] = (deadline, cursor)
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._watch, name="query-watchdog", daemon=True).start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._busy[id(cursor)]
+
+    def _watch(self) -> None:
+        idle = 0
+        while True:
+            time.sleep(WATCH_SECONDS)
+            now = time.monotonic()
+            with self._lock:
+                for deadline, cursor in self._busy.values():
+                    if now > deadline:
+                        cursor.interrupt()
+                idle = 0 if self._busy else idle + 1
+                if idle > 100:
+                    self._running = False
+                    return
+
+
+class OpenGeneration:
+    """One generation's file and the cursors on it that nobody uses at the moment."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._connection = duckdb.connect(str(path), read_only=True)
+        except duckdb.IOException as error:
+            raise GenerationGone(f"{path} can't be opened: {error}") from None
+        self._connection.execute("set threads to 1")
+        self._free: list[duckdb.DuckDBPyConnection] = []
+        self._lock = threading.Lock()
+        self.users = 0
+        self.remembered: dict[str, list[Any]] = {}
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor that no other thread uses within the block."""
+        with self._lock:
+            cursor = self._free.pop() if self._free else self._connection.cursor()
+        try:
+            yield cursor
+        finally:
+            with self._lock:
+                self._free.append(cursor)
+
+    def close(self) -> None:
+        for cursor in self._free:
+            cursor.close()
+        self._connection.close()
+
+
+class OpenGenerations:
+    """The generations that a process has open, by path; those unused for longest are closed."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[Path, OpenGeneration] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def use(self, path: Path) -> Iterator[OpenGeneration]:
+        """Keep a generation open for the length of the block.
+
+        :raises GenerationGone: when its file is not there.
+        """
+        with self._lock:
+            generation = self._open.get(path)
+            if generation is None:
+                generation = self._open[path] = OpenGeneration(path)
+            self._open.move_to_end(path)
+            generation.users += 1
+        try:
+            yield generation
+        finally:
+            with self._lock:
+                generation.users -= 1
+                self._close_unused(MAX_OPEN)
+
+    def _close_unused(self, keep: int) -> None:
+        for path in [path for path, one in self._open.items() if not one.users][: max(0, len(self._open) - keep)]:
+            self._open.pop(path).close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._close_unused(0)
+
+
+class BatchQueries:
+    """Queries of one request on one generation, each ended at the request's deadline."""
+
+    def __init__(self, generation: OpenGeneration, watchdog: Watchdog, deadline: float, seconds: float) -> None:
+        self._generation = generation
+        self._watchdog = watchdog
+        self._deadline = deadline
+        self._seconds = seconds
+
+    def rows(self, sql: str, values: dict[str, Any]) -> list[Any]:
+        """Run a query and take all its rows.
+
+        :raises QueryTooLong: at the deadline.
+        """
+        if time.monotonic() > self._deadline:
+            raise too_long(self._seconds)
+        with self._generation.cursor() as cursor, self._watchdog.watching(cursor, self._deadline):
+            try:
+                return cursor.execute(sql, values).fetchall()
+            except duckdb.InterruptException:
+                raise too_long(self._seconds) from None
+
+    def remembered(self, sql: str) -> list[Any]:
+        """Run a query without values once for the life of the open generation, since its answer can't change."""
+        known = self._generation.remembered
+        if sql not in known:
+            known[sql] = self.rows(sql, {})
+        return known[sql]

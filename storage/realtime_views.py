@@ -1,0 +1,124 @@
+"""The realtime view port: rows of the hours that batch views do not cover, by incarnation of the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+import pyarrow as pa
+
+from readerflow.common.records import TIME
+
+from .batch_views import Interval
+from .log import ActiveSource
+
+#: Clicks by hour and pair: serves live_sources (by article) and live_destinations (by referrer).
+LIVE_PAIRS = pa.schema(
+    [
+        ("source", pa.string()),
+        ("hour", TIME),
+        ("referrer", pa.string()),
+        ("article", pa.string()),
+        ("link_type", pa.string()),
+        ("clicks", pa.int64()),
+    ]
+)
+LIVE_ARTICLES = pa.schema(
+    [
+        ("source", pa.string()),
+        ("hour", TIME),
+        ("article", pa.string()),
+        ("in_clicks", pa.int64()),
+        ("out_clicks", pa.int64()),
+    ]
+)
+#: ``class`` is one of CLASS_ROWS.
+LIVE_CLASSES = pa.schema([("source", pa.string()), ("minute", TIME), ("class", pa.string()), ("clicks", pa.int64())])
+#: Cumulative clicks, from which lateness is judged; seeded from the archive before the stream's first offset.
+LIVE_TOTALS = pa.schema(
+    [
+        ("source", pa.string()),
+        ("partition", pa.int32()),
+        ("hour", TIME),
+        ("link_type", pa.string()),
+        ("clicks", pa.int64()),
+    ]
+)
+ARTICLE_CLICKS = pa.schema([("article", pa.string()), ("in_clicks", pa.int64()), ("out_clicks", pa.int64())])
+#: The newest trends of a source: replaced as a whole. ``window`` in hours; clicks and expected count the hours
+#: [start, end), which are fewer than the window where realtime rows do not reach back so far.
+TRENDING = pa.schema(
+    [
+        ("source", pa.string()),
+        ("window", pa.int32()),
+        ("position", pa.int64()),
+        ("article", pa.string()),
+        ("clicks", pa.int64()),
+        ("expected", pa.float64()),
+        ("score", pa.float64()),
+        ("start", TIME),
+        ("end", TIME),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class StreamProgress:
+    """How far an incarnation of the stream has come; committed together with its rows."""
+
+    batch_id: int = 0
+    offsets: dict[int, int] = field(default_factory=dict)  # partition -> next offset
+    last_seqs: dict[int, dict[str, int]] = field(default_factory=dict)  # partition -> source -> seq
+    closed: dict[int, dict[str, list[Interval]]] = field(default_factory=dict)  # partition -> source -> slots
+    months: dict[str, tuple[str, str]] = field(default_factory=dict)  # source -> (wiki, month)
+    active: dict[str, ActiveSource] = field(default_factory=dict)  # "wiki/month" -> source
+    rows_from: dict[str, datetime] = field(default_factory=dict)  # source -> first hour whose rows are all there
+    trended: dict[str, datetime] = field(default_factory=dict)  # source -> end of the newest trends
+    records: int = 0
+    rejects: int = 0
+    duplicates: int = 0
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """What one step of the stream adds; tables in the LIVE_* schemas, ``progress`` as it is afterwards."""
+
+    progress: StreamProgress
+    pairs: pa.Table
+    articles: pa.Table
+    classes: pa.Table
+    totals: pa.Table
+    trending: pa.Table | None = None  # replaces those of its sources and of ``progress.trended``; None keeps all
+
+
+class RealtimeViews(Protocol):
+    """Rows of the hours that batch views do not cover, visible in whole micro-batches only."""
+
+    def begin(self, incarnation: str, progress: StreamProgress, totals: pa.Table) -> None:
+        """Start an incarnation at given offsets with seeded totals (LIVE_TOTALS)."""
+
+    def current(self) -> str | None:
+        """The incarnation that readers take."""
+
+    def progress(self, incarnation: str) -> StreamProgress | None:
+        """What is committed; None for an incarnation that never began or is gone."""
+
+    def commit(self, incarnation: str, batch: MicroBatch) -> None:
+        """Add a micro-batch: rows and progress, or nothing. One that is committed already changes nothing.
+
+        :raises Superseded: when readers have taken a newer incarnation.
+        """
+
+    def adopt(self, incarnation: str, expected: str | None) -> None:
+        """Make readers take an incarnation, by compare-and-set.
+
+        :raises Superseded: when another one is current; later commits of the old one raise it too.
+        """
+
+    def retire(self, before: Mapping[str, datetime]) -> None:
+        """Drop rows before an hour, by source, and all rows of sources and incarnations that are gone."""
+
+    def article_clicks(self, source: str, start: datetime, end: datetime, incarnation: str | None = None) -> pa.Table:
+        """Clicks in and out of each article in [start, end): ARTICLE_CLICKS; of the current incarnation by default."""

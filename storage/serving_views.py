@@ -1,0 +1,144 @@
+"""The serving port: what the web layer reads of batch and realtime views, from one snapshot a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from readerflow.common.errors import ReaderFlowError
+
+from .batch_views import Interval, Manifest, View
+from .realtime_views import StreamProgress
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What an answer rests on. Taken once a request; see docs/architecture for late, hole and complete."""
+
+    wiki: str
+    month: str
+    source: str | None
+    manifest: Manifest | None  # None before the first generation
+    horizon: datetime  # the month's start before the first generation
+    incarnation: str | None
+    batch_id: int  # last committed realtime batch; 0 without
+    live_until: datetime  # the hour that the stream has passed in every partition; horizon if not beyond
+    late: int  # clicks before the horizon that the generation does not hold
+    holes: list[Interval]  # parts of [month's start, live_until) that nobody saw
+    replaced: bool  # the source was replaced and the new one has no generation yet
+
+    @property
+    def generation(self) -> str | None:
+        return self.manifest.generation if self.manifest else None
+
+    @property
+    def complete(self) -> bool:
+        return not (self.late or self.holes or self.replaced)
+
+
+class Side(StrEnum):
+    """Which neighbours of an article."""
+
+    SOURCES = "sources"
+    DESTINATIONS = "destinations"
+
+
+@dataclass(frozen=True)
+class PageKey:
+    """The sort key of the last row of a page: clicks descending, then title bytes, then link type."""
+
+    clicks: int
+    title: str
+    link_type: str
+
+
+class QueryTooLong(ReaderFlowError):
+    """A question took longer than a visitor may make the site work; a smaller one (a lower limit) may pass."""
+
+
+class Reading(Protocol):
+    """One request's view of the stores: everything it gives belongs to one generation and one realtime batch.
+
+    Every verb raises :class:`QueryTooLong` when it would take longer than the adapter allows.
+    """
+
+    @property
+    def snapshot(self) -> Snapshot: ...
+
+    def article(self, title: str) -> tuple[dict[str, Any] | None, pa.Table]:
+        """The batch row of an article and its live entries by class: (None or a row, table).
+
+        The live table has one row: in_clicks, out_clicks, and a column for each of CLASS_ROWS' clicks in, counting
+        hours >= horizon.
+        """
+
+    def neighbours(self, side: Side, title: str, after: PageKey | None, limit: int) -> tuple[pa.Table, pa.Table]:
+        """Parts of a page of neighbours: (batch, live), both with columns title, link_type, clicks.
+
+        live holds every neighbour with rows in hours >= horizon. batch holds those neighbours too, and of the others
+        the first ``limit`` after ``after``: enough to merge the page.
+        """
+
+    def neighbour_counts(self, side: Side, title: str) -> int:
+        """How many (neighbour, link type) there are in batch and live together."""
+
+    def ranking(self, ranking: str, after: int, limit: int) -> pa.Table:
+        """Rows of a ranking with position > after: position, article, value."""
+
+    def ranking_total(self, ranking: str) -> int:
+        """How many rows the ranking holds."""
+
+    def classes(self) -> tuple[pa.Table, pa.Table]:
+        """Clicks by class: (batch: class, clicks, pairs; live, hours >= horizon: class, clicks)."""
+
+    def hourly(self, title: str, hours: int) -> pa.Table:
+        """Clicks in of an article in each of the last live hours that have any: hour, clicks."""
+
+    def suggest(self, query: str, limit: int) -> pa.Table:
+        """Articles whose folded title begins with the folded query, by clicks in: article, in_clicks."""
+
+    def trending(self, window: int) -> pa.Table:
+        """TRENDING rows of a window (hours) in order of position."""
+
+
+class ServingViews(Protocol):
+    """All that the web layer knows of storage."""
+
+    def months(self) -> list[tuple[str, str]]:
+        """(wiki, month) with a generation or realtime rows, sorted."""
+
+    def latest(self, wiki: str) -> str | None:
+        """The wiki's greatest month with a published generation."""
+
+    def latest_live(self, wiki: str) -> str | None:
+        """The wiki's greatest month with realtime rows."""
+
+    def read(self, wiki: str, month: str) -> AbstractContextManager[Reading]:
+        """Take a snapshot and read from it.
+
+        :raises NoGeneration: when nothing is known of (wiki, month).
+        """
+
+    def read_at(self, wiki: str, month: str, generation: str | None) -> AbstractContextManager[Reading]:
+        """Read as :meth:`read`, but of a generation that a page before rested on (None: of a time without one).
+
+        :raises NoGeneration: when it is no longer kept.
+        """
+
+    def version(self, wiki: str, month: str) -> str:
+        """A short text that changes whenever an answer may: generation, incarnation, realtime batch. Cheap to poll."""
+
+    def stream(self) -> StreamProgress | None:
+        """Progress of the incarnation that readers take."""
+
+    def retained(self, wiki: str, month: str) -> list[Manifest]:
+        """Manifests that are kept, newest first."""
+
+    def export(self, generation: str, view: View) -> Iterable[pa.RecordBatch]:
+        """As BatchViews.export."""
