@@ -1,0 +1,4 @@
+-- The link graph: clicks of type link between articles.
+select referrer, article, clicks
+from pairs
+where kind = 'link'
