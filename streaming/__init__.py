@@ -1,0 +1,1 @@
+"""The speed layer: event log -> realtime views."""
