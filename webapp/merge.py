@@ -1,0 +1,153 @@
+"""The merge of batch and realtime views: answer = batch (event time < T) + realtime rows of hours >= T.
+
+Pure functions over what a :class:`~readerflow.storage.serving_views.Reading` gives; both parts of it rest on one
+snapshot, so that nothing here can count twice. T is the generation's horizon; before a first generation it is the
+month's start and batch parts are 0. Ranks are never summed: they are batch only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import pyarrow as pa
+
+from readerflow.common.records import CLASS_ROWS, CLASSES
+from readerflow.storage.serving_views import PageKey
+
+
+class Count(TypedDict):
+    """Clicks and where they come from; clicks = batch + live."""
+
+    clicks: int
+    batch: int
+    live: int
+
+
+def count(batch: int, live: int) -> Count:
+    return {"clicks": batch + live, "batch": batch, "live": live}
+
+
+def total(counts: Iterable[Count]) -> Count:
+    batch = live = 0
+    for one in counts:
+        batch += one["batch"]
+        live += one["live"]
+    return count(batch, live)
+
+
+def minus(whole: Count, *parts: Count) -> Count:
+    """What is left of a count; never below 0, since live rows may have moved across a page border meanwhile."""
+    taken = total(parts)
+    return count(max(0, whole["batch"] - taken["batch"]), max(0, whole["live"] - taken["live"]))
+
+
+@dataclass(frozen=True)
+class ArticleNumbers:
+    """Merged numbers of an article. clicks_in = sum of entries + in_link + in_other, in each part."""
+
+    clicks_in: Count
+    clicks_out: Count
+    entries: dict[str, Count]  # by CLASSES
+    in_link: Count
+    in_other: Count
+
+    @property
+    def dead_end_share(self) -> float | None:
+        """max(0, 1 - out/in): readers who did not go on, at most; None without clicks in."""
+        if not self.clicks_in["clicks"]:
+            return None
+        return max(0.0, 1 - self.clicks_out["clicks"] / self.clicks_in["clicks"])
+
+
+def merge_article(batch: Mapping[str, Any] | None, live: pa.Table) -> ArticleNumbers | None:
+    """Merge an article's batch row and its row of live clicks; None when neither has heard of it.
+
+    :param live: one row: in_clicks, out_clicks, and clicks in by each of CLASS_ROWS.
+    """
+    rows = live.to_pylist()
+    now: dict[str, int] = rows[0] if rows else {}
+    if batch is None and not (now.get("in_clicks") or now.get("out_clicks")):
+        return None
+
+    def both(batch_column: str, live_column: str) -> Count:
+        return count((batch[batch_column] or 0) if batch else 0, now.get(live_column) or 0)
+
+    return ArticleNumbers(
+        clicks_in=both("in_clicks", "in_clicks"),
+        clicks_out=both("out_clicks", "out_clicks"),
+        entries={name: both(name.replace("other-", "entries_"), name) for name in CLASSES},
+        in_link=both("in_link_clicks", "link"),
+        in_other=both("in_other_clicks", "other"),
+    )
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A source or destination with its merged clicks."""
+
+    title: str
+    link_type: str
+    clicks: Count
+
+    @property
+    def key(self) -> PageKey:
+        return PageKey(self.clicks["clicks"], self.title, self.link_type)
+
+
+def order(key: PageKey) -> tuple[int, bytes, str]:
+    """How neighbours are sorted: merged clicks descending, then title by UTF-8 bytes, then link type."""
+    return -key.clicks, key.title.encode(), key.link_type
+
+
+def merge_neighbours(batch: pa.Table, live: pa.Table, after: PageKey | None, limit: int) -> list[Neighbour]:
+    """Merge a page of neighbours, in order of merged clicks.
+
+    :param batch: title, link_type, clicks of every neighbour that is in ``live``, and of the others at least the first
+        ``limit`` after ``after``.
+    :param live: title, link_type, clicks of every neighbour with live rows.
+    """
+    before = _by_key(batch)
+    now = _by_key(live)
+    merged = [
+        Neighbour(title, link_type, count(before.get((title, link_type), 0), now.get((title, link_type), 0)))
+        for title, link_type in before.keys() | now.keys()
+    ]
+    ranked = sorted(((order(one.key), one) for one in merged), key=lambda pair: pair[0])
+    if after is not None:
+        last = order(after)
+        ranked = [pair for pair in ranked if pair[0] > last]
+    return [one for _, one in ranked[:limit]]
+
+
+def _by_key(table: pa.Table) -> dict[tuple[str, str], int]:
+    columns = (table.column(name).to_pylist() for name in ("title", "link_type", "clicks"))
+    return {(title, link_type): clicks for title, link_type, clicks in zip(*columns, strict=True)}
+
+
+def merge_classes(batch: pa.Table, live: pa.Table) -> dict[str, Count]:
+    """Merge a month's clicks by class; every one of CLASS_ROWS is there.
+
+    :param batch: class, clicks (and more).
+    :param live: class, clicks.
+    """
+    parts = [dict(zip(table["class"].to_pylist(), table["clicks"].to_pylist(), strict=True)) for table in (batch, live)]
+    return {name: count(parts[0].get(name) or 0, parts[1].get(name) or 0) for name in CLASS_ROWS}
+
+
+def round_shares(parts: list[int], whole: int, digits: int = 1) -> list[float]:
+    """Round shares of a whole to percent so that they add up: by largest remainder, earlier rows first when equal.
+
+    :param parts: non-negative; with a row for the rest they sum to ``whole``.
+    :returns: percent with ``digits`` decimals; all 0 when ``whole`` is 0.
+    """
+    units = 100 * 10**digits
+    if whole <= 0:
+        return [0.0] * len(parts)
+    floors = [part * units // whole for part in parts]
+    missing = sum(parts) * units // whole - sum(floors)
+    by_remainder = sorted(range(len(parts)), key=lambda index: (-(parts[index] * units % whole), index))
+    for index in by_remainder[:missing]:
+        floors[index] += 1
+    return [floor / 10**digits for floor in floors]

@@ -1,0 +1,375 @@
+"""The API's shapes, for OpenAPI: what requests may say and what answers hold. Unknown parameters are refused."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .paging import MAX_TOKEN_CHARS
+
+MAX_LIMIT = 1000
+DEFAULT_LIMIT = 50
+MAX_SUGGESTIONS = 50
+MAX_QUERY_CHARS = 255
+
+WIKI = Field(description="A wiki's database name, like hrwiki.")
+MONTH = Field(description="YYYY-MM, or `latest`: the greatest month with a published generation.")
+TITLE = Field(description="An article's title; spaces count as underscores, slashes may be written as they are.")
+NEXT = Field(None, max_length=MAX_TOKEN_CHARS, description="The `next` of the page before.")
+
+
+_schemas: dict[Any, dict[str, Any]] = {}
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    @classmethod
+    def model_json_schema(cls, *options: Any, **more: Any) -> dict[str, Any]:
+        """As pydantic's, made once: flask-openapi3 asks for it with every request."""
+        key = (cls, options, tuple(sorted(more.items())))
+        if key not in _schemas:
+            _schemas[key] = super().model_json_schema(*options, **more)
+        return _schemas[key]
+
+
+class Nothing(_Asked):
+    """No parameters."""
+
+
+class WikiPath(_Asked):
+    wiki: str = WIKI
+
+
+class MonthPath(WikiPath):
+    month: str = MONTH
+
+
+class TitlePath(MonthPath):
+    title: str = TITLE
+
+
+class RankingPath(MonthPath):
+    ranking: str = Field(description="in, out, entries, pagerank, reader_rank, link_rank, or a class of entries.")
+
+
+class ExportPath(MonthPath):
+    view: str = Field(description="articles, sources, destinations, rankings, classes or graph.")
+
+
+class TitleQuery(_Asked):
+    title: str = TITLE
+
+
+class PageQuery(_Asked):
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Rows of a page.")
+    next: str | None = NEXT
+
+
+class TitlePageQuery(PageQuery):
+    title: str = TITLE
+
+
+class SuggestQuery(_Asked):
+    q: str = Field(
+        max_length=MAX_QUERY_CHARS, description="The beginning of a title; case and diacritics do not count."
+    )
+    limit: int = Field(10, ge=1, le=MAX_SUGGESTIONS)
+
+
+class TrendingQuery(_Asked):
+    window: Literal["1", "6", "24"] = Field("6", description="Hours.")
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
+
+
+class ExportQuery(_Asked):
+    format: Literal["csv", "jsonl", "parquet"] = "csv"
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Count(_Answer):
+    """Clicks and where they come from: clicks = batch + live."""
+
+    clicks: int
+    batch: int
+    live: int
+
+
+class Gap(_Answer):
+    """A part of the month that nobody saw, half open; read ``from`` and ``until``."""
+
+    from_: str = Field(alias="from")
+    until: str
+
+
+class Envelope(_Answer):
+    """What every answer rests on."""
+
+    wiki: str
+    month: str
+    lang: str
+    source: str | None = Field(description="The replay whose records count.")
+    generation: str | None = Field(description="The batch views' generation; null before the first.")
+    horizon: str = Field(description="Batch views hold clicks before it, live rows those from it on.")
+    incarnation: str | None = Field(description="The stream's incarnation; null without a stream.")
+    realtime_batch: int = Field(description="The last micro-batch in it.")
+    live_until: str = Field(description="The hour that the stream has passed in every partition.")
+    complete: bool = Field(description="About [month's start, live_until): nothing late, no hole, source not replaced.")
+    late: int = Field(description="Clicks before the horizon that the generation does not hold.")
+    holes: list[Gap]
+    replaced: bool
+    generated: bool = Field(description="Whether the month is made up, not Wikimedia's.")
+
+
+class Rank(_Answer):
+    position: int
+    value: float
+
+
+class Ranks(_Answer):
+    """Positions among ``of`` linked articles; null outside the link graph. Batch only."""
+
+    pagerank: Rank | None
+    reader_rank: Rank | None
+    link_rank: Rank | None
+    of: int
+
+
+class Entries(_Answer):
+    search: Count
+    empty: Count
+    internal: Count
+    external: Count
+    other: Count
+
+
+class Article(Envelope):
+    """An article's numbers; in = entries + in_link + in_other."""
+
+    title: str
+    display_title: str
+    wikipedia: str
+    in_: Count = Field(alias="in")
+    out: Count
+    entries: Entries
+    in_link: Count
+    in_other: Count
+    in_pairs: int
+    out_pairs: int
+    dead_end_share: float | None = Field(description="max(0, 1 - out/in); null without clicks in.")
+    ranks: Ranks
+
+
+class NeighbourItem(_Answer):
+    position: int
+    title: str
+    display_title: str
+    kind: Literal["article", "search", "empty", "internal", "external", "other"]
+    link_type: str
+    clicks: Count
+    share: float | None
+
+
+class Before(_Answer):
+    rows: int
+    clicks: Count
+
+
+class Rest(Before):
+    share: float | None
+
+
+class Neighbours(Envelope):
+    """A page of sources or destinations: before + items + rest = clicks, in rows and in clicks."""
+
+    title: str
+    display_title: str
+    wikipedia: str
+    side: Literal["sources", "destinations"]
+    total: int
+    clicks: Count
+    before: Before
+    items: list[NeighbourItem]
+    rest: Rest
+    next: str | None
+
+
+class RankingItem(_Answer):
+    position: int
+    title: str
+    display_title: str
+    value: int | float
+
+
+class RankFacts(_Answer):
+    iterations: int
+    residual: float
+    converged: bool
+    uniform_teleport: bool
+
+
+class Ranking(Envelope):
+    ranking: str
+    unit: Literal["clicks", "share"]
+    batch_only: bool
+    total: int
+    iterations: RankFacts | None
+    items: list[RankingItem]
+    next: str | None
+
+
+class ClassItem(_Answer):
+    class_: str = Field(alias="class")
+    kind: str
+    clicks: Count
+    pairs: int
+    share: float | None
+
+
+class Overview(Envelope):
+    clicks: Count
+    articles: int
+    linked_articles: int
+    pairs: int
+    items: list[ClassItem]
+
+
+class Suggestion(_Answer):
+    title: str
+    display_title: str
+    in_clicks: int
+
+
+class Suggestions(Envelope):
+    query: str
+    items: list[Suggestion]
+
+
+class TrendItem(_Answer):
+    position: int
+    title: str
+    display_title: str
+    clicks: int
+    expected: float
+    times: float | None
+    score: float
+    trending: bool = Field(description="Whether the score is the threshold or more; the others came nearest.")
+    hourly: list[int | None]
+
+
+class Trending(Envelope):
+    """Articles with a score above 0, the highest first; those from ``threshold`` on count as trending."""
+
+    window: int
+    windows: list[int]
+    threshold: float = Field(description="The score from which an article counts as trending.")
+    min_clicks: int = Field(description="Clicks in the window that each item has at least.")
+    formula: str
+    start: str | None
+    end: str | None
+    hourly_from: str
+    synthetic_times: str
+    items: list[TrendItem]
+
+
+class GenerationFacts(_Answer):
+    generation: str
+    state: Literal["serving", "kept"]
+    source: str
+    horizon: str
+    started: str
+    finished: str
+    seconds: float
+    engine: str
+    version: str
+    articles: int
+    linked_articles: int
+    pairs: int
+    clicks: int
+    rows: dict[str, int]
+    ranks: dict[str, RankFacts]
+
+
+class StreamPartition(_Answer):
+    partition: int
+    offset: int
+    end_offset: int | None
+    lag: int | None
+    passed: str | None
+    covered: int | None
+
+
+class StreamFacts(_Answer):
+    incarnation: str | None
+    batch_id: int
+    records: int
+    rejects: int
+    duplicates: int
+    partitions: list[StreamPartition]
+
+
+class Status(Envelope):
+    generations: list[GenerationFacts]
+    stream: StreamFacts | None
+    synthetic_times: str
+
+
+class WikiFacts(_Answer):
+    wiki: str
+    lang: str
+    latest: str | None
+    latest_live: str | None
+    months: list[Envelope]
+
+
+class Exports(_Answer):
+    views: list[str]
+    formats: list[str]
+
+
+class Limits(_Answer):
+    limit: int
+    default_limit: int
+    live_clients: int
+
+
+class Trends(_Answer):
+    threshold: float
+    min_clicks: int
+    formula: str
+
+
+class Meta(_Answer):
+    name: str
+    version: str
+    wikis: list[WikiFacts]
+    rankings: list[str]
+    windows: list[int]
+    exports: Exports
+    limits: Limits
+    trends: Trends
+    synthetic_times: str
+    licence: str
+
+
+class Health(_Answer):
+    status: Literal["ok"]
+
+
+class Ready(_Answer):
+    status: Literal["ready"]
+    months: int
+
+
+class ProblemDetails(BaseModel):
+    """An error, as RFC 9457 has it; some have more members, such as ``near``: titles like the one asked for."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
