@@ -1,0 +1,74 @@
+"""Start the site over the stores of a home."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from flask import Flask
+
+from readerflow.common.errors import ReaderFlowError
+from readerflow.common.settings import Settings
+from readerflow.storage import Storage, open_storage
+from readerflow.storage.pairs import NoPairs
+from readerflow.streaming.trends import FORMULA
+from readerflow.webapp.app import create_app
+from readerflow.webapp.server import serve
+
+from .console import say
+
+
+def make_app(storage: Storage, settings: Settings) -> Flask:
+    """The site with all that it shows of other layers: the trends' formula, synthetic months, the log's ends."""
+
+    def generated(wiki: str, month: str) -> bool:
+        try:
+            return storage.pairs.facts(wiki, month).synthetic
+        except NoPairs:
+            return False
+
+    def log_ends() -> Mapping[int, int]:
+        return {partition: storage.log.end_offset(partition) for partition in range(storage.log.partitions)}
+
+    return create_app(
+        storage.serving_views,
+        live_clients=settings.live_clients,
+        trend_threshold=settings.trend_threshold,
+        trend_min_clicks=settings.trend_min_clicks,
+        trend_formula=FORMULA,
+        generated=generated,
+        log_ends=log_ends,
+    )
+
+
+class PortTaken(ReaderFlowError):
+    """The site's address is in use or not this machine's."""
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortTaken(
+                f"can't listen on {host}:{port}: {error.strerror}; choose another --port or --host"
+            ) from None
+
+
+def serve_site(settings: Settings) -> None:
+    """Serve until stopped; each worker opens the stores for itself, after the fork.
+
+    :raises PortTaken: when another process listens there.
+    """
+    _check_port(settings.host, settings.port)
+    stores = ExitStack()
+    serve(
+        lambda: make_app(stores.enter_context(open_storage(settings)), settings),
+        host=settings.host,
+        port=settings.port,
+        workers=settings.web_workers,
+        threads=settings.web_threads,
+        announce=lambda url: say(f"ReaderFlow serves at {url} (stop with Ctrl-C)"),
+    )
