@@ -1,0 +1,134 @@
+"""Load on a running site: requests at a fixed rate (open loop), beside open live streams; percentiles of latency.
+
+    python -m benchmarks.serving http://127.0.0.1:8000/ --rate 200 --seconds 60 --streams 300
+
+An open loop sends each request when it is due, so a server that falls behind shows as latency, not as a lower rate. A
+request's latency counts from when it was due. Titles are drawn by their clicks, as readers would, or each alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import time
+from collections import Counter
+from urllib.parse import quote, urlsplit
+from urllib.request import urlopen
+
+KEPT_SECONDS = 10  # less than the server keeps an idle connection
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def fetch(connection: Connection, host: str, path: str) -> tuple[int, bytes]:
+    """One request on a kept-alive connection."""
+    reader, writer = connection
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept-Encoding: gzip\r\n\r\n".encode())
+    head = await reader.readuntil(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    length = next(int(line.split(b":")[1]) for line in lines if line.lower().startswith(b"content-length:"))
+    body = await reader.readexactly(length)
+    return int(lines[0].split()[1]), body
+
+
+class Load:
+    """What was measured."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port = host, port
+        self.idle: list[tuple[float, Connection]] = []
+        self.seconds: list[float] = []
+        self.failures: Counter[str] = Counter()
+
+    async def request(self, path: str, due: float) -> None:
+        try:
+            connection = self._kept() or await asyncio.open_connection(self.host, self.port)
+            status, _ = await fetch(connection, f"{self.host}:{self.port}", path)
+            self.idle.append((time.perf_counter(), connection))
+            if status != 200:
+                self.failures[str(status)] += 1
+        except (OSError, asyncio.IncompleteReadError) as error:
+            self.failures[type(error).__name__] += 1
+        self.seconds.append(time.perf_counter() - due)
+
+    def _kept(self) -> Connection | None:
+        """The connection that was used last; older ones are not trusted, since the server closes them when idle."""
+        if self.idle and time.perf_counter() - self.idle[-1][0] < KEPT_SECONDS:
+            return self.idle.pop()[1]
+        return None
+
+    async def run(self, paths: list[str], rate: float, seconds: float) -> None:
+        began = time.perf_counter()
+        tasks: set[asyncio.Task[None]] = set()
+        for number in range(int(rate * seconds)):
+            due = began + number / rate
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            task = asyncio.create_task(self.request(paths[number % len(paths)], due))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        await asyncio.gather(*tasks)
+
+    def percentile(self, share: float) -> float:
+        ranked = sorted(self.seconds)
+        return ranked[min(len(ranked) - 1, int(share * len(ranked)))] * 1000
+
+
+async def hold_stream(host: str, port: int, wiki: str, opened: Counter[str]) -> None:
+    """Keep one live stream open and count what comes."""
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(f"GET /api/v1/{wiki}/live HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    status = (await reader.readline()).split()[1].decode()
+    opened[f"streams {status}"] += 1
+    while line := await reader.readline():
+        if line.startswith((b"event:", b": ")):
+            opened[line.split(b":")[0].decode() + " " + line.split()[-1].decode()] += 1
+    opened["ended"] += 1
+
+
+def titles(base: str, wiki: str, month: str, weighted: bool, number: int, seed: int) -> list[str]:
+    """Titles to ask for, drawn from the exported articles."""
+    with urlopen(f"{base}/api/v1/{wiki}/{month}/export/articles?format=jsonl") as answer:  # noqa: S310
+        rows = [json.loads(line) for line in answer]
+    weights = [row["in_clicks"] for row in rows] if weighted else None
+    return random.Random(seed).choices([row["article"] for row in rows], weights, k=number)  # noqa: S311
+
+
+async def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url")
+    parser.add_argument("--wiki", default="hrwiki")
+    parser.add_argument("--month", default="2025-03")
+    parser.add_argument("--kind", default="article", choices=["article", "sources", "destinations"])
+    parser.add_argument("--rate", type=float, default=200)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--streams", type=int, default=0)
+    parser.add_argument("--uniform", action="store_true", help="draw titles alike instead of by their clicks")
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    host, port = urlsplit(asked.url).hostname or "127.0.0.1", urlsplit(asked.url).port or 80
+    base = f"http://{host}:{port}"
+    names = titles(base, asked.wiki, asked.month, not asked.uniform, int(asked.rate * asked.seconds), asked.seed)
+    paths = [f"/api/v1/{asked.wiki}/{asked.month}/{asked.kind}/{quote(name, safe='')}" for name in names]
+    opened: Counter[str] = Counter()
+    streams = [asyncio.create_task(hold_stream(host, port, asked.wiki, opened)) for _ in range(asked.streams)]
+    while opened["streams 200"] + opened["streams 503"] < asked.streams:
+        await asyncio.sleep(0.05)
+    load = Load(host, port)
+    began = time.perf_counter()
+    await load.run(paths, asked.rate, asked.seconds)
+    took = time.perf_counter() - began
+    for task in streams:
+        task.cancel()
+    print(
+        f"{len(load.seconds)} requests in {took:.1f} s ({len(load.seconds) / took:.0f}/s), "
+        f"{len(set(names))} titles, connections {len(load.idle)}; "
+        f"p50 {load.percentile(0.5):.1f} ms, p95 {load.percentile(0.95):.1f} ms, p99 {load.percentile(0.99):.1f} ms, "
+        f"max {load.percentile(1):.1f} ms; failures {dict(load.failures)}; {dict(opened)}"
+    )
+    return 1 if load.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
