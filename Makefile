@@ -44,7 +44,7 @@ format: setup-dev ## Format the code and mend what the linter can.
 	@$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.bench $(ECHARTS) ## Measure ReaderFlow beside its peers: make bench SIZE=34M.
-	@$(BIN)/python benchmarks/run.py --size $(SIZE) $(ARGS)
+	@$(BIN)/python -m benchmarks.run --size $(SIZE) $(ARGS)
 
 lock: $(VENV)/bin/python ## Pin all dependencies anew.
 	@$(BIN)/pip install --quiet uv

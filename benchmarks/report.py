@@ -88,7 +88,8 @@ def _views(results: Results) -> list[str]:
 
 
 def _name(run: Results) -> str:
-    return f"{run['name']} ({run['does_not']})" if run["does_not"] else str(run["name"])
+    about = "; ".join(text for text in (run["versions"], run["does_not"]) if text)
+    return f"{run['name']} ({about})" if about else str(run["name"])
 
 
 def _ranks(results: Results) -> list[str]:

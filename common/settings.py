@@ -67,7 +67,7 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address that the site listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port of the site; 0 takes a free one.")
-    web_workers: int = Field(1, ge=1, description="Processes of the site.")
+    web_workers: int = Field(2, ge=1, description="Processes of the site; one a core serves most.")
     web_threads: int = Field(400, ge=2, description="Threads of a process; each open live stream holds one.")
     live_clients: int = Field(300, ge=0, description="Live streams that a process serves; more get 503.")
 

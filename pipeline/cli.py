@@ -209,7 +209,7 @@ def stream(ctx: click.Context, follow: bool, fresh: bool, as_json: bool) -> None
 @cli.command()
 @click.option("--host", help="Address to listen on (127.0.0.1).")
 @click.option("--port", type=int, help="Port to listen on (8000); 0 takes a free one.")
-@click.option("--workers", "web_workers", type=int, help="Processes (1).")
+@click.option("--workers", "web_workers", type=int, help="Processes (2).")
 @click.pass_context
 def serve(ctx: click.Context, host: str | None, port: int | None, web_workers: int | None) -> None:
     """Serve the site and the API."""

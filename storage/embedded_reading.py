@@ -210,13 +210,13 @@ class EmbeddedReading:
     def ranking_total(self, ranking: str) -> int:
         if self._batch is None:
             return 0
-        counts = self._batch.remembered("select ranking, count(*) from rankings group by ranking")
+        counts = self._batch.rows("select ranking, count(*) from rankings group by ranking", {})
         return int(dict(counts).get(ranking, 0))
 
     def classes(self) -> tuple[pa.Table, pa.Table]:
         sql = "select class, sum(clicks) from live_classes where feed = ? and minute >= ? group by class"
         live = as_table(self._live_rows(sql, self._horizon * 60), LIVE_CLICKS)
-        batch = self._batch.remembered("select class, clicks, pairs from classes") if self._batch else []
+        batch = self._batch.rows("select class, clicks, pairs from classes", {}) if self._batch else []
         return as_table(batch, BATCH_SCHEMAS[View.CLASSES]), live
 
     def hourly(self, title: str, hours: int) -> pa.Table:

@@ -22,6 +22,8 @@ from .serving_views import QueryTooLong
 
 MAX_OPEN = 8
 WATCH_SECONDS = 0.1
+#: What a process remembers of a generation: answers of hot articles, not those with thousands of rows.
+REMEMBERED_QUERIES, REMEMBERED_ROWS = 5_000, 500
 
 
 class GenerationGone(ReaderFlowError):
@@ -69,6 +71,31 @@ class Watchdog:
                     return
 
 
+class RecentRows:
+    """Rows of the queries that were asked last. A generation never changes, so neither do they."""
+
+    def __init__(self, queries: int, rows: int) -> None:
+        self._queries, self._rows = queries, rows
+        self._known: OrderedDict[tuple[str, ...], list[Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[str, ...]) -> list[Any] | None:
+        """The rows of a query; None when they are not known any more. Nobody may change them."""
+        with self._lock:
+            if key in self._known:
+                self._known.move_to_end(key)
+            return self._known.get(key)
+
+    def put(self, key: tuple[str, ...], rows: list[Any]) -> None:
+        """Keep the rows of a query, unless there are too many of them."""
+        if len(rows) > self._rows:
+            return
+        with self._lock:
+            self._known[key] = rows
+            while len(self._known) > self._queries:
+                self._known.popitem(last=False)
+
+
 class OpenGeneration:
     """One generation's file and the cursors on it that nobody uses at the moment."""
 
@@ -81,7 +108,7 @@ class OpenGeneration:
         self._free: list[duckdb.DuckDBPyConnection] = []
         self._lock = threading.Lock()
         self.users = 0
-        self.remembered: dict[str, list[Any]] = {}
+        self.remembered = RecentRows(REMEMBERED_QUERIES, REMEMBERED_ROWS)
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -149,6 +176,15 @@ class BatchQueries:
 
         :raises QueryTooLong: at the deadline.
         """
+        known = self._generation.remembered
+        key = (sql, *map(str, values.values()))
+        rows = known.get(key)
+        if rows is None:
+            rows = self._run(sql, values)
+            known.put(key, rows)
+        return rows
+
+    def _run(self, sql: str, values: dict[str, Any]) -> list[Any]:
         if time.monotonic() > self._deadline:
             raise too_long(self._seconds)
         with self._generation.cursor() as cursor, self._watchdog.watching(cursor, self._deadline):
@@ -156,10 +192,3 @@ class BatchQueries:
                 return cursor.execute(sql, values).fetchall()
             except duckdb.InterruptException:
                 raise too_long(self._seconds) from None
-
-    def remembered(self, sql: str) -> list[Any]:
-        """Run a query without values once for the life of the open generation, since its answer can't change."""
-        known = self._generation.remembered
-        if sql not in known:
-            known[sql] = self.rows(sql, {})
-        return known[sql]
