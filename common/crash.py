@@ -28,6 +28,9 @@ POINTS = (
 )
 
 
+MODES = ("", "kill", "raise", "hang")
+
+
 class Crashed(ReaderFlowError):
     """Raised at a crash point in mode ``raise``."""
 
@@ -38,6 +41,8 @@ def crash_point(name: str) -> None:
     if not wanted or os.environ.get("READERFLOW_TESTING") != "1":
         return
     point, _, mode = wanted.partition(":")
+    if point not in POINTS or mode not in MODES:
+        raise ReaderFlowError(f"READERFLOW_CRASH_AT={wanted} names no crash point; they are in common/crash.py")
     if point != name:
         return
     if mode in ("", "kill"):

@@ -11,6 +11,7 @@ from readerflow.common.months import HOUR, Month, merge_intervals
 from readerflow.storage.batch_views import Interval, Manifest
 from readerflow.storage.freshness import holes, late_clicks, live_until, passed, without
 from readerflow.storage.realtime_views import StreamProgress
+from tests.manifests import manifest_of
 
 MONTH = Month(2025, 2)
 SOURCE = "s1"
@@ -27,26 +28,14 @@ def slots(*hours: tuple[int, int]) -> list[Interval]:
 def manifest(
     horizon: int, closed: dict[int, list[Interval]], offsets: dict[int, int] | None = None, clicks: int = 100
 ) -> Manifest:
-    return Manifest(
-        generation="g1",
-        wiki="testwiki",
-        month=str(MONTH),
-        source=SOURCE,
-        since=-1,
-        horizon=at(horizon),
+    return manifest_of(
+        "testwiki",
+        str(MONTH),
+        SOURCE,
+        at(horizon),
         offsets=offsets or dict.fromkeys(closed, 10),
-        totals={partition: {"link": clicks} for partition in closed},
-        classes={},
         closed=closed,
-        rows={},
-        articles=0,
-        linked_articles=0,
-        pairs=0,
-        ranks={},
-        engine="test",
-        version="0",
-        started=at(0),
-        finished=at(0),
+        totals={partition: {"link": clicks} for partition in closed},
     )
 
 

@@ -14,6 +14,7 @@ from readerflow.storage.batch_views import Manifest
 from readerflow.storage.freshness import holes, live_until
 from readerflow.streaming.start import smallest_horizons, start_without_checkpoint
 from tests.log_entries import START, WIKI, entries, heartbeat, record
+from tests.manifests import manifest_of
 from tests.realtime_rows import expected_rows, live_rows, without_trends
 from tests.streaming_home import open_home
 
@@ -28,26 +29,14 @@ MONTHS = {
 
 def manifest(source: str, horizon: datetime) -> Manifest:
     month, start = MONTHS[source]
-    return Manifest(
-        generation=f"g-{source}-{horizon:%d%H}",
-        wiki=WIKI,
-        month=month,
-        source=source,
-        since=-1,
-        horizon=horizon,
+    return manifest_of(
+        WIKI,
+        month,
+        source,
+        horizon,
         offsets=dict.fromkeys(range(PARTITIONS), 0),
-        totals={},
-        classes={},
         closed={partition: [(start, horizon)] for partition in range(PARTITIONS)},
-        rows={},
-        articles=0,
-        linked_articles=0,
-        pairs=0,
-        ranks={},
-        engine="test",
-        version="0",
-        started=start,
-        finished=start,
+        generation=f"g-{source}-{horizon:%d%H}",
     )
 
 

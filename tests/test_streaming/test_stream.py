@@ -23,6 +23,7 @@ from readerflow.storage.log import ActiveSource
 from readerflow.storage.pairs import PairStore
 from readerflow.storage.realtime_views import StreamProgress
 from tests.log_entries import MONTH, SOURCE, START, WIKI, entries, heartbeat, record, replacement
+from tests.manifests import manifest_of
 from tests.realtime_rows import expected_rows, feeds, live_rows, without_trends
 from tests.small_month import write_month
 from tests.streaming_home import Home, StopAfter, open_home
@@ -45,26 +46,15 @@ def manifest(source: str, horizon: datetime, home: Home, month: str = MONTH, gen
             for link_type, clicks in held.clicks.items() if hour < horizon else ():
                 by_type = totals[part.partition]
                 by_type[link_type] = by_type.get(link_type, 0) + clicks
-    return Manifest(
-        generation=generation,
-        wiki=WIKI,
-        month=month,
-        source=source,
-        since=-1,
-        horizon=horizon,
+    return manifest_of(
+        WIKI,
+        month,
+        source,
+        horizon,
         offsets={partition: home.archive.next_offset(partition) for partition in range(PARTITIONS)},
-        totals=totals,
-        classes={},
         closed={partition: [(month_start, horizon)] for partition in range(PARTITIONS)},
-        rows={},
-        articles=0,
-        linked_articles=0,
-        pairs=0,
-        ranks={},
-        engine="test",
-        version="0",
-        started=month_start,
-        finished=month_start,
+        totals=totals,
+        generation=generation,
     )
 
 

@@ -23,6 +23,7 @@ from readerflow.storage.batch_views import Manifest
 from readerflow.storage.log import ActiveSource
 from readerflow.storage.realtime_views import ARTICLE_CLICKS, MicroBatch, StreamProgress
 from readerflow.streaming.trends import FLOOR, FORMULA, SPREAD, TrendRule, Trends, scope
+from tests.manifests import manifest_of
 from tests.realtime_rows import live_rows
 from tests.small_month import write_month
 from tests.streaming_home import Generations, Home, open_home
@@ -34,26 +35,13 @@ RULE = TrendRule(min_clicks=Settings().trend_min_clicks)
 
 
 def manifest(horizon: datetime, source: str = SOURCE) -> Manifest:
-    return Manifest(
-        generation="g1",
-        wiki=WIKI,
-        month=str(MONTH),
-        source=source,
-        since=-1,
-        horizon=horizon,
+    return manifest_of(
+        WIKI,
+        str(MONTH),
+        source,
+        horizon,
         offsets={},
-        totals={},
-        classes={},
         closed={0: [(START, horizon)]},
-        rows={},
-        articles=0,
-        linked_articles=0,
-        pairs=0,
-        ranks={},
-        engine="test",
-        version="0",
-        started=START,
-        finished=START,
     )
 
 
