@@ -99,8 +99,16 @@ def home(wiki: str, month: str) -> str:
         rising=_trend_rows(trends)[0] if trends else [],
         live_month=live,
         live_url=live_url(overview),
-        examples=[one["rows"][1]["title"] for one in tops if len(one["rows"]) > 1][:3],
+        examples=_examples(tops),
     )
+
+
+def _examples(tops: list[dict[str, Any]]) -> list[str]:
+    """Three different titles to try, from the first rankings; the first row of each is a main page as a rule."""
+    chosen: list[str] = []
+    for top in tops[:3]:
+        chosen += [row["title"] for row in top["rows"][1:] if row["title"] not in chosen][:1]
+    return chosen
 
 
 def _top(reading: Reading, name: str, heading: str) -> dict[str, Any]:

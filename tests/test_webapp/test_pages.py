@@ -22,7 +22,7 @@ from readerflow.storage.embedded_serving import EmbeddedServing
 from readerflow.webapp import format, urls
 from readerflow.webapp.app import create_app
 from readerflow.webapp.format import RANKING_NAMES
-from readerflow.webapp.pages import RANKING_GROUPS
+from readerflow.webapp.pages import RANKING_GROUPS, _examples
 from tests.page_site import BUSY, HUB, NEARLY, ODD_TITLES, OTHER_WIKI, PLAIN, QUIET, SENDER, LiveSite
 from tests.serving_store import MONTH, WIKI
 
@@ -417,3 +417,9 @@ def test_without_the_chart_library_pages_show_tables_and_say_why(app: Flask, mon
         assert ("flow-data" in text) is installed
         assert ("the chart library is not installed" in text) is not installed
         assert "Came from" in text
+
+
+def test_the_examples_of_the_home_page_are_different_titles() -> None:
+    rows = [{"title": title} for title in ("Main_Page", "B", "C")]
+    tops = [{"rows": rows}, {"rows": rows}, {"rows": rows[:1]}, {"rows": rows}]
+    assert _examples(tops) == ["B", "C"]
