@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from .cluster_settings import ClusterSettings
 from .errors import ReaderFlowError
 
 PREFIX = "READERFLOW_"
@@ -24,13 +25,15 @@ class BadSettings(ReaderFlowError):
     """A setting is unknown or has a value of the wrong kind."""
 
 
-class Settings(BaseSettings):
+class Settings(ClusterSettings):
     """What can be set. Each field is also the variable ``READERFLOW_<NAME>`` and a key of ``readerflow.toml``."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    profile: Literal["embedded"] = Field(
-        "embedded", description="Engines behind the ports; `embedded` needs nothing but Python packages."
+    profile: Literal["embedded", "cluster"] = Field(
+        "embedded",
+        description="Engines behind the ports: `embedded` needs nothing but Python packages; `cluster` takes Kafka, "
+        "HDFS, Spark and Cassandra.",
     )
     home: Path = Field(Path(".readerflow"), description="Folder of all data.")
     data: Path | None = Field(None, description="Folder with dumps that `demo` may use (it looks below it too).")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from readerflow.common.settings import Settings
+
 HRWIKI = "clickstream/clickstream-hrwiki-2025-03.tsv.gz"
 
 
@@ -17,6 +19,21 @@ def data() -> Path:
     if not folder or not (Path(folder) / HRWIKI).exists():
         pytest.skip("set READERFLOW_DATA to a folder with the real dumps")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of the ``cluster`` profile whose servers run: a keyspace, folder and topic of this session's own."""
+    unique = f"test_{os.urandom(4).hex()}"
+    return Settings(
+        profile="cluster",
+        home=tmp_path_factory.mktemp("cluster"),
+        kafka_topic=unique,
+        hdfs_root=f"/{unique}",
+        cassandra_keyspace=unique,
+        spark_master="local[2]",
+        spark_driver_memory="2g",
+    )
 
 
 @pytest.fixture(autouse=True)
