@@ -16,13 +16,15 @@ ifneq ($(wildcard ../shared/data),)
 export READERFLOW_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help setup setup-dev demo test check format bench lock audit browser clean
+.PHONY: help setup setup-cluster setup-dev demo test check format bench lock audit browser clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  ARGS=... is passed on, for instance: make demo ARGS=--no-serve"
 
 setup: $(VENV)/.run $(ECHARTS) ## Install what ReaderFlow needs to run.
+
+setup-cluster: $(VENV)/.cluster $(ECHARTS) ## Install what the cluster profile needs, too.
 
 setup-dev: $(VENV)/.dev $(ECHARTS) build/typing/readerflow ## Install what its tests and checks need, too.
 
@@ -49,7 +51,8 @@ bench: $(VENV)/.bench $(ECHARTS) ## Measure ReaderFlow beside its peers: make be
 lock: $(VENV)/bin/python ## Pin all dependencies anew.
 	@$(BIN)/pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet setup.py --generate-hashes --no-header --no-annotate -o requirements/run.lock
-	@$(BIN)/uv pip compile --quiet setup.py --extra test --extra dev --generate-hashes --no-header --no-annotate -o requirements/dev.lock
+	@$(BIN)/uv pip compile --quiet setup.py --extra cluster --generate-hashes --no-header --no-annotate -o requirements/cluster.lock
+	@$(BIN)/uv pip compile --quiet setup.py --extra cluster --extra test --extra dev --generate-hashes --no-header --no-annotate -o requirements/dev.lock
 	@$(BIN)/uv pip compile --quiet requirements/bench.in --generate-hashes --no-header --no-annotate -o requirements/bench.lock
 
 audit: setup-dev ## Look the pinned dependencies up in the advisory database (needs the net).
@@ -71,6 +74,12 @@ $(VENV)/.run: requirements/run.lock setup.py | $(VENV)/bin/python
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable . 2>/dev/null
 	@touch $@
+
+$(VENV)/.cluster: requirements/cluster.lock setup.py | $(VENV)/bin/python
+	@echo "Installing the clients of Kafka, HDFS, Spark and Cassandra into $(VENV) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/cluster.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable . 2>/dev/null
+	@touch $@ $(VENV)/.run
 
 $(VENV)/.dev: requirements/dev.lock setup.py | $(VENV)/bin/python
 	@echo "Installing ReaderFlow with its test tools into $(VENV) ..."

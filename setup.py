@@ -16,6 +16,7 @@ PACKAGES = [
     "infra",
     "kafka",
     "pipeline",
+    "pipeline.servers",
     "preprocessing",
     "storage",
     "streaming",
@@ -41,11 +42,13 @@ RUN = [
 CLUSTER = [
     "cassandra-driver>=3.30,<4",
     "confluent-kafka>=2.16,<3",
+    "crc32c>=2.7,<3",
     "graphframes-py>=0.12,<1",
     "hdfs>=2.7,<3",
     "kafka-python>=3.0,<4",
     "networkx>=3.6,<4",
     "pyspark==4.2.1",
+    "typing_extensions>=4",
 ]
 TEST = [
     "axe-playwright-python>=0.1.7,<1",
@@ -81,6 +84,7 @@ setup(
         "readerflow.batch_processing.views": ["*.sql"],
         "readerflow.streaming.views": ["*.sql"],
         "readerflow.common": ["py.typed"],
+        "readerflow.infra": ["servers/*", "servers/**/*"],
         "readerflow.webapp": ["templates/*", "templates/**/*", "static/*", "static/**/*"],
     },
     install_requires=RUN,

@@ -35,8 +35,10 @@ from .views import sql
 
 log = logging.getLogger(__name__)
 
-#: What the views are made of, in the order of computation; each is the query of its name in ``views/``.
-TABLES = ("titles", "referrer_classes", "pairs", "incoming", "outgoing")
+#: What the views are made of, in the order of computation; each is the query of its name in ``views/``. Titles come
+#: first, numbered.
+TITLES = "titles"
+TABLES = ("referrer_classes", "pairs", "incoming", "outgoing")
 #: The views that need no ranks, and those that come after them.
 TRAFFIC_VIEWS = (
     StoredView(View.SOURCES, sql("sources"), ("article", "referrer"), numbered="article"),
@@ -47,7 +49,7 @@ ARTICLE_VIEWS = (
     StoredView(View.RANKINGS, sql("rankings"), ("article",)),
     StoredView(View.CLASSES, sql("classes")),
 )
-STEPS = len(TABLES) + len(TRAFFIC_VIEWS) + len(ARTICLE_VIEWS) + 3
+STEPS = len(TABLES) + len(TRAFFIC_VIEWS) + len(ARTICLE_VIEWS) + 4
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,8 @@ class _Run:
             self._engine.put("archived", ARCHIVED.empty_table())
         self._engine.put("classes_of", pa.table({"referrer": list(CLASS_OF), "class": list(CLASS_OF.values())}))
         self._engine.put("class_rows", pa.table({"position": range(len(CLASS_ROWS)), "class": CLASS_ROWS}))
+        self._engine.number(TITLES, sql(TITLES), self._values)
+        self._step(TITLES)
         for name in TABLES:
             self._engine.define(name, sql(name), self._values)
             self._step(name)

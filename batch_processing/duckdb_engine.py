@@ -74,6 +74,10 @@ class DuckDBEngine:
     def define(self, name: str, sql: str, values: Mapping[str, Any]) -> None:
         self._connection.execute(f'create or replace table "{name}" as {_spell(sql)}', _used(sql, values))
 
+    def number(self, name: str, sql: str, values: Mapping[str, Any]) -> None:
+        numbered = f"select cast(row_number() over (order by title) - 1 as integer) as id, title from ({sql})"  # noqa: S608
+        self.define(name, numbered, values)
+
     def batches(self, sql: str, values: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
         with self._connection.cursor() as cursor:
             reader = cursor.sql(_spell(sql), params=_used(sql, values)).to_arrow_reader(BATCH_ROWS)
@@ -98,7 +102,9 @@ class DuckDBEngine:
     def _titled(self, batch: pa.RecordBatch, titled: Sequence[str]) -> pa.RecordBatch:
         for name in titled:
             index = batch.schema.get_field_index(name)
-            batch = batch.set_column(index, name, self.titles().take(batch.column(index)))
+            # A dictionary costs nothing; who needs text makes it where it is needed.
+            text = pa.DictionaryArray.from_arrays(batch.column(index), self.titles(), safe=False)
+            batch = batch.set_column(index, name, text)
         return batch
 
 

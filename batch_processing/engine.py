@@ -43,6 +43,9 @@ class BatchEngine(Protocol):
     def define(self, name: str, sql: str, values: Mapping[str, Any]) -> None:
         """Run a query once and keep its result as a table."""
 
+    def number(self, name: str, sql: str, values: Mapping[str, Any]) -> None:
+        """Run a query once that gives distinct text as ``title``; keep it with ``id`` (int32): 0, 1, 2, ... by bytes."""
+
     def batches(self, sql: str, values: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
         """Run a query whose result fits one machine; yields at least one batch, in the query's order."""
 
@@ -51,6 +54,9 @@ class BatchEngine(Protocol):
 
     def store(self, view: StoredView, values: Mapping[str, Any], writer: ViewWriter) -> int:
         """Run a view's query and hand its rows, in the query's order, to the writer, where the rows are.
+
+        A distributed engine calls copies of the writer, one for each range of the view's first column: all rows of a key
+        go to one copy, in order. A copy whose machine dies is called again, so what it writes must replace, not add.
 
         :returns: rows written.
         """

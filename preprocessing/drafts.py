@@ -8,6 +8,7 @@ month is read once, and memory is bounded for any.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -28,13 +29,15 @@ from readerflow.storage.pairs import PairsFacts
 
 from .dialects import Dialect, has_quoted_field, recognise
 from .duplicates import Duplicates, find_duplicates, line_numbers, repeated_keys
-from .lines import LineParser, Totals, rejected_lines
+from .lines import LineParser, Parsed, Totals, count_totals, rejected_lines
 from .month_files import PairsFile, RejectsFile
 from .reader import BadDump, Block, DumpReader
 from .rejects import DUPLICATE
 
 #: Increased when the same dump gives other pairs than before, so that their checksum differs too.
 RULES_VERSION = 1
+#: Blocks that are parsed beside each other: a part of the work on each keeps but one core busy.
+_BLOCKS_AT_ONCE = 2
 _SAME_AS = "the same referrer, article and type as in line"
 #: For what DuckDB holds besides the blocks: the comparison of repeated pairs goes to disk beyond.
 _MEMORY_LIMIT = "1GB"
@@ -101,40 +104,49 @@ class _Drafting:
         ):
             pairs = opened.enter_context(closing(PairsFile(self.work / "pairs.parquet")))
             self._read_all(connection, pairs, progress)
+            pairs.close()
             repeated = self._repeated()
-            if len(repeated):
-                pairs.close()
-                duplicates = find_duplicates(connection, pairs.path, repeated)
+            duplicates = find_duplicates(connection, pairs.path, repeated) if len(repeated) else None
+            if duplicates is not None and len(duplicates.places):
                 self._reject_duplicates(duplicates)
                 pairs = opened.enter_context(closing(PairsFile(self.work / "unique.parquet")))
                 self._copy_without(connection, self.work / "pairs.parquet", duplicates, pairs)
+                pairs.close()
             facts = self._facts()
-            pairs.close(facts)
+            pairs.add_facts(facts)
             self._rejects.close(facts)
         return Draft(pairs.path, self._rejects.path, facts)
 
     def _read_all(self, connection: duckdb.DuckDBPyConnection, pairs: PairsFile, progress: Progress) -> None:
         parser: LineParser | None = None
-        written: Future[None] | None = None
-        with ThreadPoolExecutor(1) as writing:
+        with ThreadPoolExecutor(1) as writing, ThreadPoolExecutor(_BLOCKS_AT_ONCE) as parsing:
+            written: Future[None] = writing.submit(lambda: None)
+
+            def take(parsed: Parsed, consumed: int) -> None:
+                nonlocal written
+                self._lines += parsed.lines
+                self._readable_clicks += parsed.readable_clicks
+                self._keys.append(parsed.keys)
+                self._totals += parsed.totals
+                self._rejects.write(parsed.rejects)
+                written.result()
+                written = writing.submit(pairs.write, parsed.pairs)
+                expected = max(self._lines, self._lines * self._reader.size // max(consumed, 1))
+                progress(self._lines, expected, f"{self._rejects.count:,} rejected")
+
+            waiting: deque[tuple[Future[Parsed], int]] = deque()
             for block in self._reader.blocks():
                 if parser is None:
                     parser = self._parser(connection, block)
                 if not self.quoted and has_quoted_field(block.data):
                     raise _QuotedAfterAll
-                parsed = parser.parse(block)
-                self._lines += parsed.lines
-                self._readable_clicks += parsed.readable_clicks
-                self._keys.append(parsed.keys)
-                self._totals.add(connection, parsed.pairs)
-                self._rejects.write(parsed.rejects)
-                if written is not None:
-                    written.result()
-                written = writing.submit(pairs.write, parsed.pairs)
-                expected = max(self._lines, self._lines * self._reader.size // max(block.consumed, 1))
-                progress(self._lines, expected, f"{self._rejects.count:,} rejected")
-            if written is not None:
-                written.result()
+                waiting.append((parsing.submit(parser.parse, block), block.consumed))
+                if len(waiting) > _BLOCKS_AT_ONCE:
+                    parsed, consumed = waiting.popleft()
+                    take(parsed.result(), consumed)
+            for parsed, consumed in waiting:
+                take(parsed.result(), consumed)
+            written.result()
         if not self._lines:
             held = "nothing but a header" if self._dialect else "no line"
             raise BadDump(f"{self.source.dump} holds {held}; fetch the dump again")
@@ -176,7 +188,7 @@ class _Drafting:
                 place += len(pairs)
                 pairs = pairs.filter(pa.array(keep))
                 kept.write(pairs)
-                self._totals.add(connection, pairs)
+                self._totals += count_totals(connection, pairs)
 
     def _facts(self) -> PairsFacts:
         dialect, source, totals = self._dialect, self.source, self._totals

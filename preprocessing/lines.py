@@ -83,15 +83,24 @@ class Totals:
     by_type: Counter[str] = field(default_factory=Counter)
     by_class: Counter[str] = field(default_factory=Counter)
 
-    def add(self, connection: duckdb.DuckDBPyConnection, pairs: pa.Table) -> None:
-        """Count a table of pairs in."""
-        connection.register("pairs", pairs)
-        for link_type, entry_class, clicks in connection.sql(_TOTALS_SQL).fetchall():
-            self.clicks += clicks
-            self.by_type[link_type] += clicks
-            self.by_class[entry_class or ("link" if link_type == "link" else "other")] += clicks
-        connection.unregister("pairs")
-        self.pairs += len(pairs)
+    def __iadd__(self, other: Totals) -> Totals:
+        self.pairs += other.pairs
+        self.clicks += other.clicks
+        self.by_type += other.by_type
+        self.by_class += other.by_class
+        return self
+
+
+def count_totals(connection: duckdb.DuckDBPyConnection, pairs: pa.Table) -> Totals:
+    """The totals of a table of pairs."""
+    totals = Totals(pairs=len(pairs))
+    with connection.cursor() as cursor:
+        cursor.register("pairs", pairs)
+        for link_type, entry_class, clicks in cursor.sql(_TOTALS_SQL).fetchall():
+            totals.clicks += clicks
+            totals.by_type[link_type] += clicks
+            totals.by_class[entry_class or ("link" if link_type == "link" else "other")] += clicks
+    return totals
 
 
 @dataclass(frozen=True)
@@ -102,11 +111,12 @@ class Parsed:
     pairs: pa.Table
     keys: npt.NDArray[np.uint64]
     rejects: pa.Table
+    totals: Totals
     readable_clicks: int  # of rejected lines too
 
 
 class LineParser:
-    """Parses the lines of one dump in its dialect."""
+    """Parses the lines of one dump in its dialect; several threads may parse a block each."""
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, dialect: Dialect, wiki: str, month: Month, min_clicks: int
@@ -128,10 +138,12 @@ class LineParser:
         readable = pc.sum(clicks.filter(pc.and_kleene(pc.greater(clicks, 0), pc.less_equal(clicks, MAX_PAIR_CLICKS))))
         bad = pc.is_valid(judged["error_class"])
         good = judged if judged["error_class"].null_count == len(judged) else judged.filter(pc.invert(bad))
+        pairs = self._pairs(good)
         places = np.flatnonzero(bad.to_numpy())
         return Parsed(
             lines=len(lines),
-            pairs=self._pairs(good),
+            pairs=pairs,
+            totals=count_totals(self._connection, pairs),
             keys=good["key"].to_numpy(),
             rejects=rejected_lines(
                 lines.take(pa.array(places)),
@@ -144,21 +156,20 @@ class LineParser:
 
     def _judge(self, lines: pa.Array, sizes: pa.Array, *, unusual: bool) -> pa.Table:
         table = pa.table({"size": sizes, "text": self._text(lines)})
-        self._connection.register("lines", pa.Table.from_batches(table.to_batches(_BATCH_LINES), table.schema))
         parameters = {"columns": self._dialect.columns, "min_clicks": self._min_clicks, "unusual": unusual}
-        judged = self._connection.sql(self._sql, params=parameters).to_arrow_table()
-        self._connection.unregister("lines")
-        return judged
+        with self._connection.cursor() as cursor:
+            cursor.register("lines", pa.Table.from_batches(table.to_batches(_BATCH_LINES), table.schema))
+            return cursor.sql(self._sql, params=parameters).to_arrow_table()
 
     def _text(self, lines: pa.Array) -> pa.Array:
         """The lines as text; null where they are not UTF-8."""
         try:
             return lines.cast(pa.large_string())
         except pa.ArrowInvalid:
-            self._connection.register("raw", pa.table({"line": lines}))
-            text = self._connection.sql("select try(decode(line)) as text from raw").to_arrow_table()["text"]
-            self._connection.unregister("raw")
-            return text.combine_chunks()
+            with self._connection.cursor() as cursor:
+                cursor.register("raw", pa.table({"line": lines}))
+                text = cursor.sql("select try(decode(line)) as text from raw").to_arrow_table()["text"]
+                return text.combine_chunks()
 
     def _pairs(self, good: pa.Table) -> pa.Table:
         constants = [pa.repeat(pa.scalar(value, pa.string()), len(good)) for value in (self._wiki, self._month)]

@@ -18,6 +18,7 @@ from readerflow.common.facts import to_json
 from readerflow.common.records import PAIRS
 from readerflow.storage.pairs import FOOTER_KEY, REJECTED_LINES, PairsFacts
 
+_MAGIC = b"PAR1"
 #: Few values, often repeated; titles are too many for a dictionary.
 _FEW_VALUES = ["wiki", "month", "link_type"]
 
@@ -40,11 +41,25 @@ class PairsFile:
         if len(pairs):
             self._writer.write_table(pairs, row_group_size=len(pairs))
 
-    def close(self, facts: PairsFacts | None = None) -> None:
-        """End the file, with the month's facts in its footer."""
-        if facts is not None:
-            self._writer.add_key_value_metadata({FOOTER_KEY: to_json(facts).encode()})
+    def close(self) -> None:
+        """End the file; it can be read then, but says nothing yet of what it holds."""
         self._writer.close()
+
+    def add_facts(self, facts: PairsFacts) -> None:
+        """Put the month's facts, which show only when the file is complete, into the footer of the closed file."""
+        with pq.ParquetFile(self.path) as file:
+            written = file.metadata
+        footer = pa.BufferOutputStream()
+        with pq.ParquetWriter(footer, PAIRS) as writer:
+            writer.add_key_value_metadata({FOOTER_KEY: to_json(facts).encode()})
+        metadata = pq.read_metadata(pa.BufferReader(footer.getvalue()))
+        metadata.append_row_groups(written)
+        alone = self.path.with_suffix(".footer")
+        metadata.write_metadata_file(alone)
+        # A reader looks for the footer at the file's end, so the one before it is only some bytes that nobody reads.
+        with self.path.open("ab") as end:
+            end.write(alone.read_bytes().removeprefix(_MAGIC))
+        alone.unlink()
 
 
 class RejectsFile:

@@ -144,7 +144,8 @@ class ViewWriter(Protocol):
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> int:
         """Write batches that are sorted by the view's key; return the number of rows.
 
-        Nothing is visible to readers; a second call for the same view replaces the first.
+        Nothing is visible to readers; a second call for the same view replaces the first. Titles may come as a
+        dictionary that all batches share, in byte order: whoever wants text casts a batch to the view's schema.
         """
 
 

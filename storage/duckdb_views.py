@@ -1,7 +1,8 @@
 """Batch views as files: one immutable DuckDB file and one folder of graph arrays a generation, a pointer in SQLite.
 
 ``<root>/<wiki>/<month>/<generation>/views.duckdb`` holds a table for each view, sorted by its key so that zone maps
-find a row, and ``suggestions``; ``graph/`` beside it holds the arrays of the link graph, ready to be mapped. A reader
+find a row, and ``suggestions``. Beside it ``titles/`` holds the titles of what :mod:`.neighbour_tables` stores as
+numbers, and ``graph/`` the arrays of the link graph, both ready to be mapped. A reader
 takes the generation from ``pointers`` in ``serving.db``; a folder that no pointer has named yet is nobody's business.
 An open file survives its removal, so a sweep never takes rows from under a reader.
 """
@@ -19,18 +20,20 @@ from pathlib import Path
 from types import TracebackType
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 
 from readerflow.common.facts import from_json, to_json
 from readerflow.common.months import now
 
+from . import neighbour_tables
 from .batch_views import BATCH_SCHEMAS, Generation, LinkGraph, Manifest, NoGeneration, Superseded, View, ViewWriter
 from .folding import folded
-from .graph_files import read_graph, write_graph
+from .graph_files import export_graph, read_graph, write_graph
 from .lease import is_leased, lease
+from .neighbour_tables import export_neighbours, titles_folder, write_neighbours
 from .serving_schema import open_serving
 from .sqlite import transaction
+from .title_files import Titles
 
 FILE = "views.duckdb"
 GRAPH = "graph"
@@ -59,21 +62,25 @@ class TableWriter:
     view: View
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> int:
-        schema = BATCH_SCHEMAS[self.view]
         first, rest = _first_rows(batches, SMALL_ROWS)
-        reader = pa.RecordBatchReader.from_batches(
-            schema, (batch.select(schema.names).cast(schema) for batch in chain(first, rest))
-        )
         small = sum(batch.num_rows for batch in first) < SMALL_ROWS
-        table = self.view.value
         with _open_for_writing(self.path, SMALL_ROW_GROUP if small else ROW_GROUP) as connection:
-            connection.register("batches", reader)
-            connection.execute(f"create or replace table {table} as select * from batches")  # noqa: S608, our own name
-            connection.unregister("batches")
-            if self.view is View.ARTICLES:
-                connection.execute(SUGGESTIONS)
-            rows = connection.sql(f"select count(*) from {table}").fetchall()  # noqa: S608, our own name
+            if self.view in neighbour_tables.VIEWS:
+                write_neighbours(connection, self.path.parent, self.view, chain(first, rest))
+            else:
+                _write_table(connection, self.view, chain(first, rest))
+            rows = connection.sql(f"select count(*) from {self.view.value}").fetchall()  # noqa: S608, our own name
             return int(rows[0][0])
+
+
+def _write_table(connection: duckdb.DuckDBPyConnection, view: View, batches: Iterable[pa.RecordBatch]) -> None:
+    schema = BATCH_SCHEMAS[view]
+    reader = pa.RecordBatchReader.from_batches(schema, (batch.select(schema.names).cast(schema) for batch in batches))
+    connection.register("batches", reader)
+    connection.execute(f"create or replace table {view.value} as select * from batches")  # noqa: S608, our own name
+    connection.unregister("batches")
+    if view is View.ARTICLES:
+        connection.execute(SUGGESTIONS)
 
 
 class DuckDBViews:
@@ -203,8 +210,11 @@ class DuckDBViews:
                 graph = read_graph(files / GRAPH)
             except FileNotFoundError:
                 raise _gone(generation) from None
-            return _export_graph(graph, rows)
-        return _export_table(_open_for_reading(files / FILE, generation), view, rows)
+            return export_graph(graph, rows)
+        connection = _open_for_reading(files / FILE, generation)
+        if view in neighbour_tables.VIEWS:
+            return _closing(connection, export_neighbours(connection, _titles(files, view, generation), view, rows))
+        return _closing(connection, _export_table(connection, view, rows))
 
     def article_in_clicks(self, generation: str, articles: pa.Array) -> pa.Table:
         with _open_for_reading(self._files(generation) / FILE, generation) as connection:
@@ -320,21 +330,20 @@ def _quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
-def _export_table(connection: duckdb.DuckDBPyConnection, view: View, rows: int) -> Iterator[pa.RecordBatch]:
+def _titles(files: Path, view: View, generation: str) -> Titles:
+    try:
+        return Titles(titles_folder(files, view))
+    except FileNotFoundError:
+        raise _gone(generation) from None
+
+
+def _closing(connection: duckdb.DuckDBPyConnection, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     with connection:
-        # The table lies in key order.
-        query = f"select * from generation.{view.value}"  # noqa: S608, our own name
-        for batch in connection.sql(query).to_arrow_reader(rows):
-            yield batch.cast(BATCH_SCHEMAS[view])
+        yield from batches
 
 
-def _export_graph(graph: LinkGraph, rows: int) -> Iterator[pa.RecordBatch]:
-    for start in range(0, graph.edges, rows):
-        end = min(start + rows, graph.edges)
-        sources = np.searchsorted(graph.offsets, np.arange(start, end), side="right") - 1
-        columns = [
-            graph.titles.take(pa.array(sources)),
-            graph.titles.take(pa.array(graph.targets[start:end])),
-            pa.array(graph.clicks[start:end]),
-        ]
-        yield pa.record_batch(columns, names=BATCH_SCHEMAS[View.GRAPH].names).cast(BATCH_SCHEMAS[View.GRAPH])
+def _export_table(connection: duckdb.DuckDBPyConnection, view: View, rows: int) -> Iterator[pa.RecordBatch]:
+    # The table lies in key order.
+    query = f"select * from generation.{view.value}"  # noqa: S608, our own name
+    for batch in connection.sql(query).to_arrow_reader(rows):
+        yield batch.cast(BATCH_SCHEMAS[view])

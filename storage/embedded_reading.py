@@ -14,25 +14,29 @@ from typing import Any
 
 import pyarrow as pa
 
-from readerflow.common.records import CLASS_OF, CLASS_ROWS, TIME
+from readerflow.common.records import CLASS_OF, CLASS_ROWS, LINK_TYPES
 
 from .batch_views import BATCH_SCHEMAS, View
 from .folding import folded
 from .open_generations import BatchQueries
 from .realtime_views import TRENDING
 from .serving_schema import hour_number, hour_time
-from .serving_views import PageKey, Side, Snapshot
+from .serving_views import (
+    HOURLY,
+    LIVE_ARTICLE,
+    LIVE_CLICKS,
+    NEIGHBOURS,
+    RANKING,
+    SUGGESTIONS,
+    PageKey,
+    Side,
+    Snapshot,
+)
+from .title_files import Titles
 
 #: An article with at most this many neighbours on each side is read whole in one go, since planning queries costs more
 #: than these rows.
 WHOLE_LIST_ROWS = 500
-
-NEIGHBOURS = pa.schema([("title", pa.string()), ("link_type", pa.string()), ("clicks", pa.int64())])
-RANKING = pa.schema([("position", pa.int64()), ("article", pa.string()), ("value", pa.float64())])
-SUGGESTIONS = pa.schema([("article", pa.string()), ("in_clicks", pa.int64())])
-HOURLY = pa.schema([("hour", TIME), ("clicks", pa.int64())])
-LIVE_CLICKS = pa.schema([("class", pa.string()), ("clicks", pa.int64())])
-LIVE_ARTICLE = pa.schema([(name, pa.int64()) for name in ("in_clicks", "out_clicks", *CLASS_ROWS)])
 
 _ARTICLE_COLUMNS = BATCH_SCHEMAS[View.ARTICLES].names
 _ARTICLE = f"select {', '.join(_ARTICLE_COLUMNS)} from articles where article = $title"  # noqa: S608
@@ -41,14 +45,15 @@ _SIDES = {
     Side.DESTINATIONS: ("destinations", "referrer", "article"),
 }
 _PAIRS_COLUMN = {Side.SOURCES: "in_pairs", Side.DESTINATIONS: "out_pairs"}
+# Titles are ids in these tables, see :mod:`.neighbour_tables`.
 _BOTH_LISTS = """
-    select 0, referrer, link_type, clicks from sources where article = $title
-    union all select 1, article, link_type, clicks from destinations where referrer = $title
+    select 0, referrer, link_type, clicks from sources where article = $article
+    union all select 1, article, link_type, clicks from destinations where referrer = $referrer
 """
 _PAGE = {
     side: f"""
         select {other}, link_type, clicks from {table}
-        where {key} = $title
+        where {key} = $key
             and (clicks < $clicks
                 or (clicks = $clicks and ({other} > $after or ({other} = $after and link_type > $type))))
         order by position
@@ -59,7 +64,7 @@ _PAGE = {
 _THESE = {
     side: f"""
         select {other}, link_type, clicks from {table}
-        where {key} = $title and ({other}, link_type) in (select unnest($titles), unnest($types))
+        where {key} = $key and ({other}, link_type::varchar) in (select unnest($ids), unnest($types))
     """  # noqa: S608
     for side, (table, key, other) in _SIDES.items()
 }
@@ -88,6 +93,7 @@ _SUGGEST = f"""
     limit $limit
 """  # noqa: S608
 _FIRST_KEY = PageKey(2**62, "", "")
+LAST_LINK_TYPE = max(LINK_TYPES)
 
 Rows = Sequence[tuple[Any, ...]]
 NeighbourRows = list[tuple[str, str, int]]
@@ -98,6 +104,22 @@ def as_table(rows: Rows, schema: pa.Schema) -> pa.Table:
     return pa.table(
         [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
     )
+
+
+def _page(batch: BatchQueries, side: Side, title: str, after: PageKey, limit: int) -> NeighbourRows:
+    """The batch neighbours after a key, strongest first."""
+    titles = batch.titles(View(side))
+    known = titles.id_of(after.title)
+    # The place of a title that is not there is the next one's, none of whose rows has been shown.
+    key, beyond = (titles.place(after.title) - 1, LAST_LINK_TYPE) if known is None else (known, after.link_type)
+    values = {"key": titles.id_of(title), "clicks": after.clicks, "after": key, "type": beyond, "limit": limit}
+    return _named(titles, batch.rows(_PAGE[side], values))
+
+
+def _named(titles: Titles, rows: Sequence[Sequence[Any]]) -> NeighbourRows:
+    """Rows (id, link type, clicks) with titles in place of ids."""
+    names = titles.of([row[0] for row in rows]).to_pylist()
+    return [(name, row[1], row[2]) for name, row in zip(names, rows, strict=True)]
 
 
 class EmbeddedReading:
@@ -161,10 +183,8 @@ class EmbeddedReading:
         whole = self._whole_list(side, title)
         if whole is not None:
             return whole
-        key = after or _FIRST_KEY
-        values = {"title": title, "clicks": key.clicks, "after": key.title, "type": key.link_type}
         # At most len(live) of these rows are live ones, which do not count towards the limit.
-        rows = self._batch.rows(_PAGE[side], {**values, "limit": limit + len(live)})
+        rows = _page(self._batch, side, title, after or _FIRST_KEY, limit + len(live))
         return list(dict.fromkeys([*rows, *self._these(side, title, live)]))
 
     def _batch_pairs(self, side: Side, title: str) -> int:
@@ -176,19 +196,30 @@ class EmbeddedReading:
         if any(self._batch_pairs(one, title) > WHOLE_LIST_ROWS for one in Side):
             return None
         if title not in self._whole:
-            rows = self._batch.rows(_BOTH_LISTS, {"title": title}) if self._batch else []
-            lists: tuple[NeighbourRows, NeighbourRows] = ([], [])
-            for place, *row in rows:
-                lists[place].append((row[0], row[1], row[2]))
-            self._whole[title] = dict(zip(Side, lists, strict=True))
+            self._whole[title] = self._both_lists(title)
         return self._whole[title][side]
+
+    def _both_lists(self, title: str) -> dict[Side, NeighbourRows]:
+        if self._batch is None:
+            return {side: [] for side in Side}
+        titles = {side: self._batch.titles(View(side)) for side in Side}
+        values = {_SIDES[side][1]: titles[side].id_of(title) for side in Side}
+        rows = self._batch.rows(_BOTH_LISTS, values)
+        return {
+            side: _named(titles[side], [row[1:] for row in rows if row[0] == place]) for place, side in enumerate(Side)
+        }
 
     def _these(self, side: Side, title: str, live: NeighbourRows) -> NeighbourRows:
         """The batch rows of neighbours that have live rows too."""
         if self._batch is None or not live:
             return []
-        values = {"title": title, "titles": [row[0] for row in live], "types": [row[1] for row in live]}
-        return self._batch.rows(_THESE[side], values)
+        titles = self._batch.titles(View(side))
+        found = [(titles.id_of(row[0]), row[1]) for row in live]
+        known = [row for row in found if row[0] is not None]
+        if not known:
+            return []
+        ids, types = (list(column) for column in zip(*known, strict=True))
+        return _named(titles, self._batch.rows(_THESE[side], {"key": titles.id_of(title), "ids": ids, "types": types}))
 
     def neighbour_counts(self, side: Side, title: str) -> int:
         pairs = self._batch_pairs(side, title)

@@ -18,7 +18,10 @@ import duckdb
 
 from readerflow.common.errors import ReaderFlowError
 
+from .batch_views import View
+from .neighbour_tables import VIEWS, titles_folder
 from .serving_views import QueryTooLong
+from .title_files import Titles
 
 MAX_OPEN = 8
 WATCH_SECONDS = 0.1
@@ -102,7 +105,8 @@ class OpenGeneration:
     def __init__(self, path: Path) -> None:
         try:
             self._connection = duckdb.connect(str(path), read_only=True)
-        except duckdb.IOException as error:
+            self.titles = {view: Titles(titles_folder(path.parent, view)) for view in VIEWS}
+        except (duckdb.IOException, FileNotFoundError) as error:
             raise GenerationGone(f"{path} can't be opened: {error}") from None
         self._connection.execute("set threads to 1")
         self._free: list[duckdb.DuckDBPyConnection] = []
@@ -170,6 +174,10 @@ class BatchQueries:
         self._watchdog = watchdog
         self._deadline = deadline
         self._seconds = seconds
+
+    def titles(self, view: View) -> Titles:
+        """The titles whose ids the table of a view holds."""
+        return self._generation.titles[view]
 
     def rows(self, sql: str, values: dict[str, Any]) -> list[Any]:
         """Run a query and take all its rows.

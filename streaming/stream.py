@@ -10,8 +10,9 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +24,7 @@ from readerflow.storage.archive import Archive
 from readerflow.storage.batch_views import BatchViews
 from readerflow.storage.lease import lease
 from readerflow.storage.log import EventLog, LogSlice
-from readerflow.storage.realtime_views import RealtimeViews, StreamProgress
+from readerflow.storage.realtime_views import MicroBatch, RealtimeViews, StreamProgress
 
 from .microbatch import micro_batch
 from .start import smallest_horizons, start_without_checkpoint
@@ -82,25 +83,26 @@ def stream(
     """
     stop = stop or threading.Event()
     held: AbstractContextManager[None] = lease(lease_path, "the stream") if lease_path else nullcontext()
-    with held:
-        run = _Run(log, archive, batch_views, realtime, trend_rule or TrendRule(), clock)
+    with held, ThreadPoolExecutor(1) as beside:
+        run = _Run(log, archive, batch_views, realtime, trend_rule or TrendRule(), batch_entries, beside, clock)
         run.open(fresh, f"{wall():%Y%m%dT%H%M%S}-{os.urandom(4).hex()}")
-        ends = run.ends()
         while not stop.is_set():
-            moved = run.step(batch_entries, ends)
+            moved = run.step(follow)
             run.take_over()
             trended = run.update_trends(hurry=not moved)
-            progress(run.taken.entries, run.entries_until(ends), run.note())
+            progress(run.taken.entries, run.entries_until(run.ends), run.note())
             if not moved and not trended:
                 if not follow:
                     break
                 stop.wait(poll_seconds)
-            ends = run.ends() if follow else ends
         return run.taken
 
 
 class _Run:
-    """One run of the stream over its ports."""
+    """One run of the stream over its ports.
+
+    While a micro-batch is committed, the next one is read and computed beside it.
+    """
 
     def __init__(
         self,
@@ -109,6 +111,8 @@ class _Run:
         batch_views: BatchViews,
         realtime: RealtimeViews,
         trend_rule: TrendRule,
+        batch_entries: int,
+        beside: Executor,
         clock: Callable[[], float],
     ) -> None:
         self._log = log
@@ -116,15 +120,20 @@ class _Run:
         self._batch_views = batch_views
         self._realtime = realtime
         self._trends = Trends(realtime, batch_views, trend_rule)
+        self._batch_entries = batch_entries
+        self._beside = beside
+        self._prepared: tuple[StreamProgress, Future[MicroBatch | None]] | None = None
         self._clock = clock
         self._trends_due = clock() + LAGGING_TREND_SECONDS
         self._began: StreamProgress = StreamProgress()
         self.incarnation = ""
         self._replaces: str | None = None  # the current incarnation that this one will replace
         self._adopted = False
+        self.ends: dict[int, int] = {}  # partition -> where the log ended when it was last looked at
 
     def open(self, fresh: bool, name: str) -> None:
         """Go on from the checkpoint of the current incarnation, or begin a new one."""
+        self._look_at_ends()
         current = self._realtime.current()
         known = self._realtime.progress(current) if current else None
         if current and known and not fresh:
@@ -135,33 +144,50 @@ class _Run:
         self.incarnation, self._began, self._replaces = name, start.progress, current
         self.take_over()
 
-    def ends(self) -> dict[int, int]:
-        """Where the log ends now."""
-        return {partition: self._log.end_offset(partition) for partition in range(self._log.partitions)}
-
     def committed(self) -> StreamProgress:
         """The progress as the view store has it: a batch run may have retired rows meanwhile."""
         found = self._realtime.progress(self.incarnation)
         return self._began if found is None else found
 
-    def step(self, batch_entries: int, ends: dict[int, int]) -> bool:
-        """Take one micro-batch up to given offsets; False when there is nothing to take."""
+    def step(self, follow: bool) -> bool:
+        """Take one micro-batch, with ``follow`` up to where the log ends now; False when there is nothing to take."""
         before = self.committed()
-        slices = self._read(before, batch_entries, ends)
-        if not slices:
+        batch = self._next(before, follow)
+        if batch is None:
             return False
+        # Trends count as a batch too; they may have been committed since this one was computed.
+        stamped = replace(batch.progress, batch_id=before.batch_id + 1, trended=before.trended)
+        self._prepared = stamped, self._beside.submit(self._prepare, stamped, follow)
         crash_point("stream.offsets_chosen")
-        self._realtime.commit(self.incarnation, micro_batch(slices, before))
+        self._realtime.commit(self.incarnation, replace(batch, progress=stamped))
         return True
 
-    def _read(self, before: StreamProgress, batch_entries: int, ends: dict[int, int]) -> dict[int, LogSlice]:
+    def _next(self, before: StreamProgress, follow: bool) -> MicroBatch | None:
+        """The micro-batch after ``before``: the prepared one, if it was prepared for these offsets."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            batch = prepared[1].result()
+            if batch is not None and prepared[0].offsets == before.offsets:
+                return batch
+        return self._prepare(before, follow)
+
+    def _prepare(self, before: StreamProgress, follow: bool) -> MicroBatch | None:
+        if follow:
+            self._look_at_ends()
+        slices = self._read(before)
+        return micro_batch(slices, before) if slices else None
+
+    def _look_at_ends(self) -> None:
+        self.ends = {partition: self._log.end_offset(partition) for partition in range(self._log.partitions)}
+
+    def _read(self, before: StreamProgress) -> dict[int, LogSlice]:
         """Read from each partition its share of what waits, so that all advance evenly."""
-        waiting = {partition: end - before.offsets.get(partition, 0) for partition, end in ends.items()}
+        waiting = {partition: end - before.offsets.get(partition, 0) for partition, end in self.ends.items()}
         waiting = {partition: entries for partition, entries in waiting.items() if entries > 0}
         whole = max(sum(waiting.values()), 1)
         slices = {}
         for partition, entries in waiting.items():
-            share = max(1, min(entries, entries * batch_entries // whole))
+            share = max(1, min(entries, entries * self._batch_entries // whole))
             slices[partition] = self._log.read(partition, before.offsets.get(partition, 0), share)
         return slices
 

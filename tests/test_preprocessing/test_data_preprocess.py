@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -310,6 +311,16 @@ def test_two_dumps_one_after_the_other_count_once(
     assert lines == {
         4003 + place: f"other-search\tTitle_{place}\texternal\t{5000 - place}".encode() for place in range(4000)
     }
+
+
+def test_pairs_whose_hashes_are_equal_by_chance_are_all_kept(tmp_path: Path, store: PairStore) -> None:
+    pairs = [("other-search", f"Битва_при_Га{end}", "external", 50) for end in ("далове", "палоне", "данане")]
+    hashes = {duckdb.execute("select hash(?)", [pair[1]]).fetchall()[0] for pair in pairs}
+    assert len(hashes) < len(pairs)
+    facts = run(write_dump(tmp_path / "dump.tsv", in_dialect("raw", pairs)), store)
+    assert pairs_of(store) == pairs
+    assert store.facts("hrwiki", "2025-03") == facts
+    assert facts.rejected == 0
 
 
 def test_the_threshold_is_a_setting(tmp_path: Path, store: PairStore) -> None:

@@ -1,0 +1,80 @@
+"""Titles in byte order as two flat files that readers map into memory; the id of a title is its place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+_OFFSETS, _BYTES = "title_offsets.npy", "title_bytes.npy"
+
+
+def write_titles(folder: Path, titles: pa.Array) -> None:
+    """Write titles, which must be in byte order."""
+    _make_room(folder)
+    offsets, data = flat(titles.cast(pa.large_string()))
+    np.save(folder / _OFFSETS, offsets)
+    np.save(folder / _BYTES, data)
+
+
+def link_titles(folder: Path, same: Path) -> None:
+    """Make ``folder`` hold the titles of the folder ``same``, without a copy."""
+    _make_room(folder)
+    for name in (_OFFSETS, _BYTES):
+        os.link(same / name, folder / name)
+
+
+def _make_room(folder: Path) -> None:
+    """Writing into a file that is there would change those that are linked to it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (_OFFSETS, _BYTES):
+        (folder / name).unlink(missing_ok=True)
+
+
+class Titles:
+    """The titles that :func:`write_titles` wrote; pages of the files are read when they are touched."""
+
+    def __init__(self, folder: Path) -> None:
+        """:raises FileNotFoundError: when they are not there."""
+        self._offsets = np.load(folder / _OFFSETS, mmap_mode="r")
+        self._bytes = np.load(folder / _BYTES, mmap_mode="r")
+        self.array = pa.LargeStringArray.from_buffers(
+            len(self._offsets) - 1, pa.py_buffer(self._offsets), pa.py_buffer(self._bytes)
+        )
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def place(self, title: str) -> int:
+        """The id of the first title that is not before ``title``; the number of titles when all are before it."""
+        wanted = title.encode()
+        low, high = 0, len(self)
+        while low < high:
+            middle = (low + high) // 2
+            if self._bytes[self._offsets[middle] : self._offsets[middle + 1]].tobytes() < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def id_of(self, title: str) -> int | None:
+        """The id of a title; None when it is not there."""
+        place = self.place(title)
+        return place if place < len(self) and self.array[place].as_py() == title else None
+
+    def of(self, ids: Sequence[int] | pa.Array) -> pa.Array:
+        """The titles of ids, as large_string."""
+        return self.array.take(pa.array(ids, pa.int32()))
+
+
+def flat(titles: pa.LargeStringArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """(offsets, bytes) of an array of text: item i is bytes[offsets[i]:offsets[i + 1]]."""
+    if len(titles) == 0:
+        return np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.uint8)
+    _, offsets_buffer, data = titles.buffers()
+    offsets = np.frombuffer(offsets_buffer, dtype=np.int64)[titles.offset : titles.offset + len(titles) + 1]
+    return offsets - offsets[0], np.frombuffer(data, dtype=np.uint8)[offsets[0] : offsets[-1]]
