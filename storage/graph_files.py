@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from .batch_views import LinkGraph
+from .batch_views import BATCH_SCHEMAS, LinkGraph, View
 
 
 def write_graph(folder: Path, graph: LinkGraph) -> None:
@@ -35,6 +36,19 @@ def read_graph(folder: Path) -> LinkGraph:
         len(title_offsets) - 1, pa.py_buffer(title_offsets), pa.py_buffer(title_bytes)
     )
     return LinkGraph(titles, offsets, targets, clicks)
+
+
+def export_graph(graph: LinkGraph, rows: int) -> Iterator[pa.RecordBatch]:
+    """The edges of a graph as rows of the view ``graph``, at most ``rows`` at a time."""
+    for start in range(0, graph.edges, rows):
+        end = min(start + rows, graph.edges)
+        sources = np.searchsorted(graph.offsets, np.arange(start, end), side="right") - 1
+        columns = [
+            graph.titles.take(pa.array(sources)),
+            graph.titles.take(pa.array(graph.targets[start:end])),
+            pa.array(graph.clicks[start:end]),
+        ]
+        yield pa.record_batch(columns, names=BATCH_SCHEMAS[View.GRAPH].names).cast(BATCH_SCHEMAS[View.GRAPH])
 
 
 def _flat(titles: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
