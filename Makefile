@@ -31,6 +31,12 @@ setup-dev: $(VENV)/.dev $(ECHARTS) build/typing/readerflow ## Install what its t
 demo: setup ## Take a real month from dump to page, then serve it.
 	@$(BIN)/readerflow demo $(ARGS)
 
+up: setup ## Start Kafka, HDFS, Cassandra and Spark on this machine: make up ARGS=kafka
+	@$(BIN)/readerflow up $(ARGS)
+
+down: setup ## Stop them; their data stays.
+	@$(BIN)/readerflow down $(ARGS)
+
 test: setup-dev browser ## Run all checks and tests.
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/pytest $(ARGS)

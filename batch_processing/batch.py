@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +24,13 @@ from readerflow.common.months import Month, now
 from readerflow.common.progress import Progress, silent
 from readerflow.common.records import CLASS_OF, CLASS_ROWS
 from readerflow.storage.archive import ARCHIVED, Archive
-from readerflow.storage.batch_views import BatchViews, Generation, LinkGraph, Manifest, View
+from readerflow.storage.batch_views import BATCH_SCHEMAS, BatchViews, Generation, LinkGraph, Manifest, View
 from readerflow.storage.realtime_views import RealtimeViews
 
+from .communities import communities, community_columns
 from .coverage import Coverage, cover
-from .engine import BatchEngine, StoredView
-from .graph import Ids, link_graph
+from .engine import BatchEngine, DistributedEngine, StoredView
+from .graph import NO_LINKS, Ids, link_graph
 from .pagerank import LinkMatrix, Rank, pagerank
 from .views import sql
 
@@ -49,16 +50,33 @@ ARTICLE_VIEWS = (
     StoredView(View.RANKINGS, sql("rankings"), ("article",)),
     StoredView(View.CLASSES, sql("classes")),
 )
-STEPS = len(TABLES) + len(TRAFFIC_VIEWS) + len(ARTICLE_VIEWS) + 4
+COMMUNITIES_VIEW = StoredView(
+    View.COMMUNITIES, "select article, community, size from communities order by article", ("article", "community")
+)
+#: Link graphs with more edges are not brought to this machine, which needs some 60 bytes for each.
+GRAPH_EDGES = 100_000_000
+#: The table of ranks where none are computed.
+NO_RANKS = pa.schema(
+    [("article", pa.int32()), *(field for field in BATCH_SCHEMAS[View.ARTICLES] if "rank" in field.name)]
+)
+STEPS = len(TABLES) + len(TRAFFIC_VIEWS) + len(ARTICLE_VIEWS) + 5
 
 
 @dataclass(frozen=True)
 class RankRule:
-    """How ranks are computed; ``iterations`` None means until they have converged."""
+    """How ranks are computed; ``iterations`` None means until they have converged.
+
+    Graphs with more than ``kernel_edges`` edges are ranked by the engine, if it can, instead of on this machine.
+    """
 
     damping: float = 0.85
     tolerance: float = 1e-10
     iterations: int | None = None
+    kernel_edges: int = 60_000_000
+
+    def distributed(self, engine: BatchEngine, edges: int) -> TypeGuard[DistributedEngine]:
+        """Whether the engine ranks a graph with so many edges."""
+        return edges > self.kernel_edges and isinstance(engine, DistributedEngine)
 
 
 def run_batch(
@@ -143,26 +161,49 @@ class _Run:
 
     def write(self) -> None:
         """Compute everything and write it under the generation's id."""
-        self._prepare()
-        graph, ids = link_graph(self._engine.titles(), self._engine.batches(sql("edges"), {}))
-        entries = self._entries()[ids]
+        make_tables(self._engine, self._coverage.uris, self._values, self._step)
+        edges = count_edges(self._engine)
+        graph, ids = self._graph(edges)
+        entries = entries_by_title(self._engine)
         self._step("graph")
         with ThreadPoolExecutor(1) as beside:
-            # The kernel of the ranks leaves the interpreter lock, so it runs while the engine sorts and writes.
-            ranks = beside.submit(compute_ranks, graph, entries, self._rule)
+            # The kernels leave the interpreter lock, so they run while the engine sorts and writes.
+            ranked = beside.submit(self._rank, edges, graph, ids, entries)
+            found = beside.submit(communities, graph)
             for view in TRAFFIC_VIEWS:
                 self._store(view)
                 crash_point("batch.half_written")
-            self._ranks = ranks.result()
+            self._ranks, ranked_ids = ranked.result()
+            members = community_columns(found.result(), ids)
         self._step("ranks")
-        self._engine.put("ranks", rank_columns(self._ranks, ids))
+        self._engine.put("ranks", rank_columns(self._ranks, ranked_ids))
         self._engine.define("articles", sql("articles"), self._values)
-        for view in ARTICLE_VIEWS:
+        self._engine.put("communities", members)
+        for view in (*ARTICLE_VIEWS, COMMUNITIES_VIEW):
             self._store(view)
         self._views.write_graph(self._generation, graph)
         self._rows[View.GRAPH.value] = graph.edges
-        self._linked_articles = graph.nodes
+        self._linked_articles = len(ranked_ids)
         self._step("graph files")
+
+    def _graph(self, edges: int) -> tuple[LinkGraph, Ids]:
+        """The link graph and the title id of each node; empty where the engine ranks what no machine could hold."""
+        if edges > GRAPH_EDGES and self._rule.distributed(self._engine, edges):
+            log.warning(
+                "the link graph has %d edges, more than the %d that are brought to one machine: this generation has "
+                "ranks, but neither its graph nor communities",
+                edges,
+                GRAPH_EDGES,
+            )
+            return NO_LINKS, np.zeros(0, dtype=np.int32)
+        return link_graph(self._engine.titles(), self._engine.batches(sql("edges"), {}))
+
+    def _rank(
+        self, edges: int, graph: LinkGraph, ids: Ids, entries: npt.NDArray[np.float64]
+    ) -> tuple[dict[str, Rank], Ids]:
+        if self._rule.distributed(self._engine, edges):
+            return distributed_ranks(self._engine, entries, self._rule)
+        return compute_ranks(graph, entries[ids], self._rule), ids
 
     def manifest(self, started: datetime, finished: datetime) -> Manifest:
         """Say what was written."""
@@ -192,26 +233,6 @@ class _Run:
             finished=finished,
         )
 
-    def _prepare(self) -> None:
-        if self._coverage.uris:
-            self._engine.open("archived", self._coverage.uris)
-        else:
-            self._engine.put("archived", ARCHIVED.empty_table())
-        self._engine.put("classes_of", pa.table({"referrer": list(CLASS_OF), "class": list(CLASS_OF.values())}))
-        self._engine.put("class_rows", pa.table({"position": range(len(CLASS_ROWS)), "class": CLASS_ROWS}))
-        self._engine.number(TITLES, sql(TITLES), self._values)
-        self._step(TITLES)
-        for name in TABLES:
-            self._engine.define(name, sql(name), self._values)
-            self._step(name)
-
-    def _entries(self) -> npt.NDArray[np.float64]:
-        """Clicks of readers who came into Wikipedia by each title."""
-        rows = self._read("select article, in_clicks - in_link_clicks - in_other_clicks as entries from incoming")
-        entries = np.zeros(len(self._engine.titles()))
-        entries[rows["article"].to_numpy()] = rows["entries"].to_numpy()
-        return entries
-
     def _store(self, stored: StoredView) -> None:
         writer = self._views.writer(self._generation, stored.view)
         self._rows[stored.view.value] = self._engine.store(stored, self._values, writer)
@@ -228,16 +249,69 @@ class _Run:
         self._progress(self._steps_done, STEPS, name)
 
 
+def make_tables(
+    engine: BatchEngine, uris: Sequence[str], values: Mapping[str, Any], done: Callable[[str], None]
+) -> None:
+    """Compute what all views are made of; ``done`` is told each table's name.
+
+    :param values: ``source`` and ``horizon``.
+    """
+    if uris:
+        engine.open("archived", uris)
+    else:
+        engine.put("archived", ARCHIVED.empty_table())
+    engine.put("classes_of", pa.table({"referrer": list(CLASS_OF), "class": list(CLASS_OF.values())}))
+    engine.put("class_rows", pa.table({"position": range(len(CLASS_ROWS)), "class": CLASS_ROWS}))
+    engine.number(TITLES, sql(TITLES), values)
+    done(TITLES)
+    for name in TABLES:
+        engine.define(name, sql(name), values)
+        done(name)
+
+
+def count_edges(engine: BatchEngine) -> int:
+    """How many edges the link graph has."""
+    rows = pa.Table.from_batches(engine.batches("select count(*) as edges from pairs where kind = 'link'", {}))
+    return int(rows["edges"][0].as_py())
+
+
+def entries_by_title(engine: BatchEngine) -> npt.NDArray[np.float64]:
+    """Clicks of readers who came into Wikipedia by each title."""
+    query = "select article, in_clicks - in_link_clicks - in_other_clicks as entries from incoming"
+    rows = pa.Table.from_batches(engine.batches(query, {}))
+    entries = np.zeros(len(engine.titles()))
+    entries[rows["article"].to_numpy()] = rows["entries"].to_numpy()
+    return entries
+
+
 def compute_ranks(graph: LinkGraph, entries: npt.NDArray[np.float64], rule: RankRule) -> dict[str, Rank]:
     """Compute the three ranks of a link graph.
 
     :param entries: shape (n,): clicks of readers who came in by each node.
     """
     by_clicks = LinkMatrix.of_clicks(graph)
+    return _three_ranks(by_clicks, by_clicks.unweighted(graph), entries, rule)
+
+
+def distributed_ranks(
+    engine: DistributedEngine, entries: npt.NDArray[np.float64], rule: RankRule
+) -> tuple[dict[str, Rank], Ids]:
+    """Compute the three ranks of links that stay where the engine has them.
+
+    :param entries: clicks of readers who came in by each title.
+    :returns: the ranks and the title id of each node.
+    """
+    with engine.links(sql("edges")) as links:
+        return _three_ranks(links.by_clicks, links.unweighted, entries[links.ids], rule), links.ids
+
+
+def _three_ranks(
+    by_clicks: LinkMatrix, unweighted: LinkMatrix, entries: npt.NDArray[np.float64], rule: RankRule
+) -> dict[str, Rank]:
     tasks = {
         "pagerank": (by_clicks, None),
         "reader_rank": (by_clicks, entries),
-        "link_rank": (by_clicks.unweighted(graph), None),
+        "link_rank": (unweighted, None),
     }
     with ThreadPoolExecutor(len(tasks)) as pool:
         ranks = {

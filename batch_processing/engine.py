@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
 from readerflow.storage.batch_views import View, ViewWriter
+
+if TYPE_CHECKING:
+    from .distributed_ranks import DistributedLinks
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class BatchEngine(Protocol):
         """Run a query once and keep its result as a table."""
 
     def number(self, name: str, sql: str, values: Mapping[str, Any]) -> None:
-        """Run a query once that gives distinct text as ``title``; keep it with ``id`` (int32): 0, 1, 2, ... by bytes."""
+        """Run a query once that gives distinct text as ``title``, kept with ``id`` (int32) 0, 1, ... by bytes."""
 
     def batches(self, sql: str, values: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
         """Run a query whose result fits one machine; yields at least one batch, in the query's order."""
@@ -55,8 +59,16 @@ class BatchEngine(Protocol):
     def store(self, view: StoredView, values: Mapping[str, Any], writer: ViewWriter) -> int:
         """Run a view's query and hand its rows, in the query's order, to the writer, where the rows are.
 
-        A distributed engine calls copies of the writer, one for each range of the view's first column: all rows of a key
-        go to one copy, in order. A copy whose machine dies is called again, so what it writes must replace, not add.
+        A distributed engine calls copies of the writer, one for each range of the view's first column: all rows of a
+        key go to one copy, in order. A copy whose machine dies is called again: what it writes must replace, not add.
 
         :returns: rows written.
         """
+
+
+@runtime_checkable
+class DistributedEngine(Protocol):
+    """What an engine can do beside whose edges don't fit one machine."""
+
+    def links(self, sql: str) -> AbstractContextManager[DistributedLinks]:
+        """Make the link graph of a query's edges (referrer, article: title ids; clicks) ready to be ranked."""

@@ -12,6 +12,9 @@ from scipy.sparse import csr_array
 from readerflow.storage.batch_views import LinkGraph
 
 Ids = npt.NDArray[np.int32]
+NO_LINKS = LinkGraph(
+    pa.array([], pa.string()), np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
+)
 
 
 def link_graph(titles: pa.Array, edges: Iterable[pa.RecordBatch]) -> tuple[LinkGraph, Ids]:

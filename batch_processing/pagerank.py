@@ -8,6 +8,7 @@ links (dangling mass, spread like the teleport), v the teleport vector, d the da
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +51,7 @@ class Rank:
 class LinkMatrix:
     """Links by target: row i holds the weights of the links to node i. Ranks over one graph share its index arrays."""
 
-    links: csr_matrix  # (n, n) float64
+    links: csr_matrix  # (n, n) float64, or what has its product with a vector
     outgoing: Vector  # (n,) sum of weights out of each node; 0 for dangling nodes
 
     @classmethod
@@ -131,3 +132,21 @@ def fixed_sum(values: Vector) -> float:
         values[: size - half] += values[half:size]
         size = half
     return float(values[0]) if size else 0.0
+
+
+def main(given: list[str] | None = None) -> int:
+    """Rank a month of the master dataset with the settings of the environment.
+
+    spark-submit batch_processing/pagerank.py ARCHIVE_URL [--wiki WIKI] [--month YYYY-MM] [--iterations N]
+
+    Spark makes the link graph and this machine ranks it; or Spark does, with more links than the setting
+    rank_kernel_edges. Prints the first articles by pagerank (links weigh by clicks), reader_rank (and readers start
+    where they come in) and link_rank (links weigh 1). --output URL writes all articles.
+    """
+    from readerflow.batch_processing.rank_job import run
+
+    return run(given, main.__doc__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -75,3 +75,32 @@ class ClusterSettings(BaseSettings):
     graphframes_jar: str | None = Field(
         None, description="Path or Maven coordinate of the GraphFrames jar; GraphX serves where it is absent."
     )
+
+    servers_home: Path | None = Field(
+        None, description="Folder of the local servers that `up` starts; `servers` in the home when not set."
+    )
+    servers_cache: Path | None = Field(
+        None, description="Folder of downloaded jars; `readerflow` in the user's cache folder when not set."
+    )
+    servers_timeout: float = Field(
+        90.0, gt=0, description="Seconds in which a local server must be ready after its start."
+    )
+    kafka_controller_port: int = Field(9093, ge=1, le=65535, description="Port of the local Kafka's controller.")
+    kafka_heap: str = Field("512m", pattern="^[0-9]+[mg]$", description="Heap of the local Kafka.")
+    hdfs_data_port: int = Field(9866, ge=1, le=65535, description="Port of the local DataNode's blocks.")
+    hdfs_data_web_port: int = Field(9864, ge=1, le=65535, description="Port of the local DataNode's WebHDFS.")
+    hdfs_data_ipc_port: int = Field(9867, ge=1, le=65535, description="Port of the local DataNode's calls.")
+    hdfs_heap: str = Field("256m", pattern="^[0-9]+[mg]$", description="Heap of the local NameNode and DataNode, each.")
+    cassandra_storage_port: int = Field(7000, ge=1, le=65535, description="Port between nodes of the local Cassandra.")
+    cassandra_heap: str = Field("768m", pattern="^[0-9]+[mg]$", description="Heap of the local Cassandra.")
+    spark_master_port: int = Field(7077, ge=1, le=65535, description="Port of the local Spark master.")
+    spark_master_web_port: int = Field(8080, ge=1, le=65535, description="Port of the local Spark master's page.")
+    spark_worker_port: int = Field(7078, ge=1, le=65535, description="Port of the local Spark worker.")
+    spark_worker_web_port: int = Field(8081, ge=1, le=65535, description="Port of the local Spark worker's page.")
+    spark_worker_cores: int = Field(2, ge=1, description="Cores that the local Spark worker gives to executors.")
+    spark_worker_memory: str = Field(
+        "2g", pattern="^[0-9]+[mg]$", description="Memory that the local Spark worker gives to executors."
+    )
+    spark_heap: str = Field(
+        "256m", pattern="^[0-9]+[mg]$", description="Heap of the local Spark master and worker themselves, each."
+    )

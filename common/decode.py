@@ -14,12 +14,16 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from . import canonical
+from .canonical import MONTH_FORM, SOURCE_FORM, TIME_FORM, WIKI_FORM
 from .months import FIRST_YEAR, LAST_YEAR
 from .records import (
     CLASS_OF,
+    CLICKS,
     CONTROLS,
     LINK_TYPES,
     MAX_RAW_BYTES,
@@ -36,11 +40,6 @@ HEARTBEAT_FIELDS = ("source", "seq", "wiki", "month", "from", "until")
 REPLACEMENT_FIELDS = ("source", "wiki", "month")
 #: Every field that any kind of value has.
 _ALL = (*FIELDS, "from", "until", "control")
-
-_TIME_FORM = r"\d{4}-\d\d-\d\dT([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?Z"
-_MONTH_FORM = r"\d{4}-(0[1-9]|1[0-2])"
-_WIKI_FORM = r"[a-z][a-z0-9_]{1,31}"
-_SOURCE_FORM = r"[0-9A-Za-z_.-]{1,64}"
 
 
 def _text(value: str) -> str:
@@ -78,15 +77,15 @@ _CHECKS: dict[str, tuple[str, str, str]] = {
         "a field that must be a string is not one",
         "text",
     ),
-    "bad_source": (f"not regexp_full_match(source, '{_SOURCE_FORM}')", "the source is not an id", "source"),
+    "bad_source": (f"not regexp_full_match(source, '{SOURCE_FORM}')", "the source is not an id", "source"),
     "bad_seq": (
         "form <> 'replacement' and (seq_type not in ('UBIGINT', 'BIGINT') or seq_number is null or seq_number < 0)",
         "seq is not an integer from 0 to 2^63 - 1",
         "seq",
     ),
-    "bad_wiki": (f"not regexp_full_match(wiki, '{_WIKI_FORM}')", "the wiki is not a database name", "wiki"),
+    "bad_wiki": (f"not regexp_full_match(wiki, '{WIKI_FORM}')", "the wiki is not a database name", "wiki"),
     "bad_month": (
-        f"not regexp_full_match(month, '{_MONTH_FORM}') or left(month, 4) not between '{FIRST_YEAR}' and '{LAST_YEAR}'",
+        f"not regexp_full_match(month, '{MONTH_FORM}') or left(month, 4) not between '{FIRST_YEAR}' and '{LAST_YEAR}'",
         f"the month is not of the form YYYY-MM, from {FIRST_YEAR} to {LAST_YEAR}",
         "month",
     ),
@@ -139,7 +138,7 @@ ERROR_CLASSES = tuple(_CHECKS)
 def _time(field: str) -> str:
     """SQL that reads a time; null when it does not have the form or the date does not exist."""
     return (
-        f"case when regexp_full_match({field}, '{_TIME_FORM}') then"
+        f"case when regexp_full_match({field}, '{TIME_FORM}') then"
         f" try_cast(left({field}, -1) || case when strlen({field}) = 17 then ':00' else '' end as timestamp) end"
     )
 
@@ -220,9 +219,24 @@ def decode(offsets: pa.Array, keys: pa.Array, values: pa.Array, *, raw_bytes: in
     """
     if len(values) == 0:
         return Decoded(RECORDS.empty_table(), CONTROLS.empty_table(), REJECTS.empty_table())
-    connection = _connection()
     values = values.fill_null(b"")
-    connection.register("lines", pa.table({"offset": offsets, "text": _texts(connection, values)}))
+    texts = _texts(values)
+    taken, plain = canonical.read(texts)
+    places = np.flatnonzero(taken)
+    records = plain.add_column(0, OFFSET, offsets if len(places) == len(values) else offsets.take(pa.array(places)))
+    if len(places) == len(values):
+        return Decoded(records, CONTROLS.empty_table(), REJECTS.empty_table())
+    rest = pa.array(np.flatnonzero(~taken))
+    found = _decode_any(offsets.take(rest), keys.take(rest), values.take(rest), texts.take(rest), raw_bytes)
+    if found.records.num_rows:
+        records = pa.concat_tables([records, found.records]).sort_by("offset").combine_chunks()
+    return Decoded(records, found.controls, found.rejects)
+
+
+def _decode_any(offsets: pa.Array, keys: pa.Array, values: pa.Array, texts: pa.Array, raw_bytes: int) -> Decoded:
+    """Decode JSON of any layout, and say of each bad value what is wrong with it."""
+    connection = _connection()
+    connection.register("lines", pa.table({"offset": offsets, "text": texts}))
     try:
         found = connection.sql(_DECODE).to_arrow_table()
     finally:
@@ -239,6 +253,23 @@ def decode(offsets: pa.Array, keys: pa.Array, values: pa.Array, *, raw_bytes: in
 
 def encode(entries: pa.Table) -> pa.Array:
     """Encode entries (schema ``records.ENTRIES``) as JSON values (binary) that :func:`decode` reads."""
+    kinds = entries["kind"].to_numpy()
+    others = np.flatnonzero(kinds != Kind.RECORD)
+    records = entries.filter(pa.array(kinds == Kind.RECORD)) if len(others) else entries
+    plain = canonical.write(records.select(CLICKS.names)) if len(others) * 64 <= len(kinds) else None
+    if plain is None:
+        return _encode_any(entries)
+    if not len(others):
+        return plain.cast(pa.binary())
+    rest = _encode_any(entries.take(pa.array(others)))
+    pieces, start = [], 0
+    for number, place in enumerate(others.tolist()):  # few stand between long runs of records
+        pieces += [plain.slice(start, place - number - start).cast(pa.binary()), rest.slice(number, 1)]
+        start = place - number
+    return pa.concat_arrays([*pieces, plain.slice(start).cast(pa.binary())])
+
+
+def _encode_any(entries: pa.Table) -> pa.Array:
     connection = _connection()
     connection.register("rows", entries)
     try:
@@ -247,15 +278,19 @@ def encode(entries: pa.Table) -> pa.Array:
         connection.unregister("rows")
 
 
-def _texts(connection: duckdb.DuckDBPyConnection, values: pa.Array) -> pa.Array:
+def _texts(values: pa.Array) -> pa.Array:
     """The values as text, null where they are not UTF-8."""
     try:
         return values.cast(pa.string())
     except pa.ArrowInvalid:
+        connection = _connection()
         connection.register("raw", pa.table({"value": values}))
-        texts = connection.sql("select try(decode(value)) as text from raw").to_arrow_table()["text"]
-        connection.unregister("raw")
-        return texts.combine_chunks()
+        try:
+            return (
+                connection.sql("select try(decode(value)) as text from raw").to_arrow_table()["text"].combine_chunks()
+            )
+        finally:
+            connection.unregister("raw")
 
 
 def _chosen(found: pa.Table, mask: pa.ChunkedArray) -> pa.Table:

@@ -10,3 +10,7 @@ class ReaderFlowError(Exception):
 
 class BadInput(ReaderFlowError):
     """A value that a user gave (a month, a title, a file) can't be used."""
+
+
+class Unavailable(ReaderFlowError):
+    """A store did not answer in time; nothing is lost, and trying again may help (see common/patience.py)."""

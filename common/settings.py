@@ -50,6 +50,9 @@ class Settings(ClusterSettings):
         8, ge=1, le=256, description="Partitions of a new event log; a log keeps the number it has."
     )
     segment_rows: int = Field(2_000_000, ge=1, description="Entries after which the archiver ends a file.")
+    segment_bytes: int = Field(
+        512 << 20, ge=1, description="Bytes of entries, as they lie in memory, after which the archiver ends a file."
+    )
     segment_seconds: float = Field(60.0, gt=0, description="Seconds after which a following archiver ends a file.")
     poll_seconds: float = Field(0.5, gt=0, description="Pause of a following archiver or stream that has caught up.")
     batch_entries: int = Field(

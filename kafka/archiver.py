@@ -13,21 +13,23 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from functools import partial
+from typing import TypeVar
 
 import pyarrow as pa
 
 from readerflow.common.crash import crash_point
 from readerflow.common.errors import ReaderFlowError
 from readerflow.common.months import now
+from readerflow.common.patience import Stop, patiently
 from readerflow.common.progress import Progress, silent
 from readerflow.kafka.dead_letters import letters
 from readerflow.kafka.facts import segment_of
 from readerflow.storage.archive import ARCHIVED, AlreadyPublished, Archive
 from readerflow.storage.fence import Fenced, fence, sources_of
-from readerflow.storage.log import EventLog
+from readerflow.storage.log import EventLog, OffsetGone
 
 #: Entries that are read at once.
 READ_ENTRIES = 500_000
@@ -35,11 +37,7 @@ READ_ENTRIES = 500_000
 THREADS = 2
 
 
-class Stop(Protocol):
-    """Something like a ``threading.Event``."""
-
-    def is_set(self) -> bool: ...
-    def wait(self, timeout: float | None = None) -> bool: ...
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -72,6 +70,7 @@ def archive(
     dead_letters: EventLog,
     *,
     segment_rows: int = 2_000_000,
+    segment_bytes: int = 512 << 20,
     segment_seconds: float = 60.0,
     follow: bool = False,
     poll_seconds: float = 0.5,
@@ -83,27 +82,36 @@ def archive(
     """Publish what the log holds and the archive lacks; with ``follow`` go on until ``stop`` is set.
 
     :param segment_rows: entries after which a file ends.
+    :param segment_bytes: bytes of entries in memory after which a file ends.
     :param segment_seconds: with ``follow``, age of the oldest waiting entry after which a file ends.
     :raises OffsetGone: when the log has lost entries that the archive lacks.
+    :raises Unavailable: when log or archive are away; with ``follow`` the archiver waits for them.
     """
     stop = stop or threading.Event()
-    master.sweep()
+    tries: Callable[[Callable[[], Found]], Found] = partial(patiently, stop=stop) if follow else _once
+    tries(master.sweep)
     burying = threading.Lock()
     lanes = [
-        _Lane(partition, log, master, dead_letters, burying, segment_rows, wall) for partition in range(log.partitions)
+        _Lane(partition, log, master, dead_letters, burying, segment_rows, segment_bytes, wall)
+        for partition in range(tries(lambda: log.partitions))
     ]
     total = ArchiveResult()
     with ThreadPoolExecutor(min(THREADS, len(lanes)), thread_name_prefix="archiver") as threads:
         while True:
             due = clock() if follow and not stop.is_set() else None
             age = None if due is None else (due, segment_seconds)
-            done = list(threads.map(lambda lane, age=age: lane.work(age), lanes))
-            total = sum(done, total)
+            files = total.files
+            list(threads.map(lambda lane, age=age: tries(partial(lane.work, age)), lanes))
+            total = sum((lane.total for lane in lanes), ArchiveResult())
             progress(total.entries, None, f"{total.rejects:,} rejects, {total.duplicates:,} duplicates")
             if due is None:
                 return total
-            if not any(result.files for result in done):
+            if total.files == files:
                 stop.wait(poll_seconds)
+
+
+def _once(work: Callable[[], Found]) -> Found:
+    return work()
 
 
 @dataclass
@@ -116,24 +124,31 @@ class _Lane:
     dead_letters: EventLog
     burying: threading.Lock  # else another lane's flush could take, and lose, letters that this one believes written
     segment_rows: int
+    segment_bytes: int
     wall: Callable[[], datetime]
-    waiting_since: float | None = field(default=None)
+    waiting_since: float | None = None
+    total: ArchiveResult = ArchiveResult()
 
-    def work(self, age: tuple[float, float] | None) -> ArchiveResult:
+    def work(self, age: tuple[float, float] | None) -> None:
         """Publish the files that are due: all of the log, or with ``age`` (now, limit) only full or old ones."""
-        total = ArchiveResult()
         while True:
             start = self.master.next_offset(self.partition)
-            stop = min(self.log.end_offset(self.partition), start + self.segment_rows)
+            end = self.log.end_offset(self.partition)
+            if end < start:
+                raise OffsetGone(
+                    f"partition {self.partition} of the log ends at offset {end}, but the archive reaches to {start}:"
+                    " the log was cut or made anew; run 'readerflow purge' and replay all months again"
+                )
+            stop = min(end, start + self.segment_rows)
             stop = min(stop, self.master.next_file(self.partition, start) or stop)
             if not self._is_due(start, stop, age):
-                return total
-            self.waiting_since = None
+                return
             try:
-                total += self._publish(start, stop)
+                self.total += self._publish(start, stop)
             except AlreadyPublished:
                 if self.master.next_offset(self.partition) == start:
                     raise  # the file of that name does not hold these offsets
+            self.waiting_since = None
 
     def _is_due(self, start: int, stop: int, age: tuple[float, float] | None) -> bool:
         if stop <= start:
@@ -147,12 +162,12 @@ class _Lane:
         return moment - self.waiting_since >= limit
 
     def _publish(self, start: int, stop: int) -> ArchiveResult:
-        """Make one file of the offsets [start, stop)."""
+        """Make one file of the offsets [start, stop), or of fewer when they are large."""
         pieces: list[Fenced] = []
         rejects: list[pa.Table] = []
         lasts: dict[str, int] = {}
-        offset = start
-        while offset < stop:
+        offset, held = start, 0
+        while offset < stop and held < self.segment_bytes:
             piece = self.log.read(self.partition, offset, min(READ_ENTRIES, stop - offset))
             for source in sources_of(piece):
                 if source not in lasts:
@@ -161,6 +176,7 @@ class _Lane:
             pieces.append(fence(piece, lasts))
             lasts |= pieces[-1].last_seqs
             rejects.append(piece.rejects)
+            held += pieces[-1].records.nbytes + piece.rejects.nbytes
             offset = piece.next_offset
         crash_point("archiver.polled")
         self._bury(pa.concat_tables(rejects))
@@ -173,7 +189,7 @@ class _Lane:
             rejects=sum(table.num_rows for table in rejects),
             duplicates=sum(piece.duplicates for piece in pieces),
         )
-        segment = segment_of(self.partition, start, stop - 1, records, controls, counts.rejects, counts.duplicates)
+        segment = segment_of(self.partition, start, offset - 1, records, controls, counts.rejects, counts.duplicates)
         rows = records.add_column(
             0, ARCHIVED.field("partition"), pa.repeat(pa.scalar(self.partition, pa.int32()), records.num_rows)
         )
@@ -198,7 +214,13 @@ def main() -> int:
     try:
         settings = load()
         with open_storage(settings) as storage:
-            result = archive(storage.log, storage.archive, storage.dead_letters, segment_rows=settings.segment_rows)
+            result = archive(
+                storage.log,
+                storage.archive,
+                storage.dead_letters,
+                segment_rows=settings.segment_rows,
+                segment_bytes=settings.segment_bytes,
+            )
     except ReaderFlowError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -34,12 +34,14 @@ def segment_of(
             continue  # only replacements
         if name not in hours:
             known = [beats.select(_NAMES)]
+        heartbeats = [(row["event_time"], row["until"], row["offset"]) for row in beats.to_pylist()]
         sources[name] = SourceFacts(
             wiki=known[0]["wiki"][0].as_py(),
             month=known[0]["month"][0].as_py(),
             last_seq=max(pc.max(table["seq"]).as_py() for table in known),
             hours=hours.get(name, {}),
-            closed=merge_intervals(list(zip(beats["event_time"].to_pylist(), beats["until"].to_pylist(), strict=True))),
+            closed=merge_intervals([(start, until) for start, until, _ in heartbeats]),
+            heartbeats=heartbeats,
         )
     replaced = controls.filter(pc.equal(controls["kind"], int(Kind.REPLACEMENT)))
     return Segment(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,7 @@ import pyarrow.compute as pc
 from readerflow.common.crash import crash_point
 from readerflow.common.errors import BadInput, ReaderFlowError
 from readerflow.common.months import format_time
+from readerflow.common.patience import patiently
 from readerflow.common.progress import Progress, silent
 from readerflow.common.records import ENTRIES, Kind
 from readerflow.kafka.chunks import load
@@ -102,7 +104,7 @@ def replay(
         log.append(0, _replacement(plan, source))
         log.flush()
     to_come = law.total(part.end * law.slots.hours) - law.total(part.first * law.slots.hours)
-    writer = _Writer(log, lasts, progress, to_come)
+    writer = _Writer(log, source, lasts, progress, to_come)
     pace = _pace(plan, part, speed, duration, clock, sleep)
     if pace is None:
         _run(made, part, writer)
@@ -198,14 +200,18 @@ def _replacement(plan: ReplayPlan, source: str) -> pa.Table:
 
 
 class _Writer:
-    """Appends what the log lacks and counts it."""
+    """Appends what the log lacks and counts it; while the log is away it waits, until ``stop`` is set."""
 
-    def __init__(self, log: EventLog, lasts: list[int], progress: Progress, total: int) -> None:
+    def __init__(self, log: EventLog, source: str, lasts: list[int], progress: Progress, total: int) -> None:
         self._log = log
+        self._source = source
         self._lasts = lasts
         self._progress = progress
         self._total = total
         self._waiting = 0
+        self._unflushed: list[tuple[int, pa.Table]] = []
+        self._failed = False
+        self.stop = threading.Event()
         self.records = self.clicks = self.heartbeats = 0
 
     def append(self, partition: int, entries: pa.Table) -> None:
@@ -215,6 +221,7 @@ class _Writer:
         if entries.num_rows == 0:
             return
         self._log.append(partition, entries)
+        self._unflushed.append((partition, entries))
         beats = entries["clicks"].null_count
         self.heartbeats += beats
         self.records += entries.num_rows - beats
@@ -227,10 +234,27 @@ class _Writer:
 
     def flush(self, at_least: int = 1) -> None:
         if self._waiting >= at_least:
-            self._log.flush()
+            patiently(self._flush, self.stop)
+            self._unflushed.clear()
             self._waiting = 0
             crash_point("replay.appended")
             self._progress(self.clicks, self._total, f"{self.records:,} records")
+
+    def _flush(self) -> None:
+        if self._failed:
+            self._append_again()
+        self._failed = True
+        self._log.flush()
+        self._failed = False
+
+    def _append_again(self) -> None:
+        """Append what a flush that failed has not made durable."""
+        partitions = {partition for partition, _ in self._unflushed}
+        lasts = {partition: self._log.last_seq(partition, self._source) for partition in partitions}
+        for partition, entries in self._unflushed:
+            last = lasts[partition]
+            first = 0 if last is None else int(np.searchsorted(entries["seq"].to_numpy(), last, side="right"))
+            self._log.append(partition, entries.slice(first))
 
 
 def _run(made: Cutter, part: _Part, writer: _Writer) -> None:
@@ -238,13 +262,17 @@ def _run(made: Cutter, part: _Part, writer: _Writer) -> None:
     step = made.slots_at_once()
     with ThreadPoolExecutor(1, thread_name_prefix="replay") as thread:
         writing: Future[None] | None = None
-        for first in range(part.first, part.end, step):
-            for partition, entries in made.cut(first, min(first + step, part.end)):
-                if writing is not None:
-                    writing.result()
-                writing = thread.submit(writer.write, partition, entries)
-        if writing is not None:
-            writing.result()
+        try:
+            for first in range(part.first, part.end, step):
+                for partition, entries in made.cut(first, min(first + step, part.end)):
+                    if writing is not None:
+                        writing.result()
+                    writing = thread.submit(writer.write, partition, entries)
+            if writing is not None:
+                writing.result()
+        except BaseException:
+            writer.stop.set()  # whoever interrupts the replay need not wait for a log that is away
+            raise
     writer.flush()
 
 

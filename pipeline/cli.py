@@ -15,13 +15,26 @@ if TYPE_CHECKING:
     from readerflow.common.settings import Settings
 
 GRAINS = ("click", "hour", "day", "month")
-VIEWS = ("articles", "sources", "destinations", "rankings", "classes", "graph")
+SERVERS = ("kafka", "hdfs", "namenode", "datanode", "cassandra", "spark", "spark-master", "spark-worker")
+VIEWS = ("articles", "sources", "destinations", "rankings", "classes", "communities", "graph")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document for a program.")
 
 
+def _remember_profile(ctx: click.Context, _: click.Parameter, profile: str | None) -> None:
+    if profile is not None:
+        ctx.obj["profile"] = profile
+
+
 class Cli(click.Group):
-    """A group whose commands are listed in the order in which a month goes through them."""
+    """A group whose commands are listed in the order in which a month goes through them; each takes ``--profile``."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        choice = click.Choice(["embedded", "cluster"])
+        text = "Engines behind all stages (READERFLOW_PROFILE; embedded)."
+        option = click.Option(["--profile"], type=choice, help=text, expose_value=False, callback=_remember_profile)
+        cmd.params.append(option)
+        super().add_command(cmd, name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -264,6 +277,47 @@ def rebuild(ctx: click.Context, as_json: bool) -> None:
     commands.rebuild(settings(ctx), as_json=as_json)
 
 
+some_servers = click.argument("names", metavar="[SERVER]...", nargs=-1, type=click.Choice(SERVERS))
+
+
+@cli.command()
+@some_servers
+@as_json
+@click.pass_context
+def up(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None:
+    """Start the local servers of the cluster profile that do not run (Linux); wait until all are ready.
+
+    SERVER is kafka, hdfs (namenode, datanode), cassandra or spark (spark-master, spark-worker); all by default. The
+    first time their jars are fetched with Maven. They go on running when the command has ended, until 'down'.
+    """
+    from .servers.commands import start_servers
+
+    start_servers(settings(ctx), names, as_json=as_json)
+
+
+@cli.command()
+@some_servers
+@as_json
+@click.pass_context
+def down(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None:
+    """Stop the local servers; their data stays."""
+    from .servers.commands import stop_servers
+
+    stop_servers(settings(ctx), names, as_json=as_json)
+
+
+@cli.command()
+@some_servers
+@click.option("--lines", type=click.IntRange(0), default=20, show_default=True, help="Last lines of each log.")
+@click.option("--follow", is_flag=True, help="Go on as the logs grow, until stopped.")
+@click.pass_context
+def logs(ctx: click.Context, names: tuple[str, ...], lines: int, follow: bool) -> None:
+    """Print what the local servers log."""
+    from .servers.commands import show_logs
+
+    show_logs(settings(ctx), names, lines=lines, follow=follow)
+
+
 @cli.command()
 @as_json
 @click.pass_context
@@ -276,12 +330,13 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
 @cli.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--jars", is_flag=True, help="Remove the downloaded jars of the local servers, too.")
 @click.pass_context
-def purge(ctx: click.Context, yes: bool) -> None:
-    """Remove all data under HOME: pairs, log, master dataset, views."""
+def purge(ctx: click.Context, yes: bool, jars: bool) -> None:
+    """Remove all data under HOME: pairs, log, master dataset, views, local servers."""
     from .purge import purge_home
 
-    purge_home(settings(ctx), ask=not yes)
+    purge_home(settings(ctx), ask=not yes, jars=jars)
 
 
 def main() -> None:

@@ -69,6 +69,10 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+#: Clients of servers tell each request and try again by themselves; what fails in the end, our own errors say.
+CHATTY = ("kafka", "hdfs", "cassandra", "py4j", "urllib3")
+
+
 def configure_logging(log_format: str, run: str) -> None:
     """Send log lines to standard error, for people or as JSON, each with the run's id."""
     handler = logging.StreamHandler(sys.stderr)
@@ -76,6 +80,8 @@ def configure_logging(log_format: str, run: str) -> None:
         JsonLines(run) if log_format == "json" else logging.Formatter(f"%(asctime)s {run} %(levelname)s %(message)s")
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for library in CHATTY:
+        logging.getLogger(library).setLevel(logging.ERROR)
 
 
 class Stage:

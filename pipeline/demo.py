@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,9 +18,10 @@ from readerflow.preprocessing.fetch import fetch, latest
 from readerflow.preprocessing.synthetic import generate
 from readerflow.storage import open_storage
 
-from . import steps
+from . import servers, steps
 from .console import say
 from .reconcile import reconcile_month
+from .servers.ready import answers
 from .serving import serve_site
 
 #: A small wiki, so that a download takes seconds.
@@ -31,6 +32,8 @@ GENERATED_ROWS = 200_000
 
 def run_demo(settings: Settings, *, dump: Path | None, grain: str, serve: bool) -> None:
     """Take a month from dump to page; doing it again changes nothing and is quick."""
+    if settings.profile == "cluster":
+        _start_servers(settings)
     began = time.monotonic()
     dump = _choose_dump(settings, dump)
     with open_storage(settings) as storage:
@@ -62,6 +65,15 @@ def run_demo(settings: Settings, *, dump: Path | None, grain: str, serve: bool) 
         serve_site(settings)
     else:
         say("Next: readerflow serve")
+
+
+def _start_servers(settings: Settings) -> None:
+    """Start the servers that are to be on this machine and do not answer; others are somebody else's to start."""
+    needed = ["kafka", "namenode", "datanode", "cassandra"]
+    if settings.spark_master.startswith("spark://"):
+        needed += ["spark-master", "spark-worker"]
+    with suppress(servers.NotLocal):
+        servers.up(settings, [name for name in needed if not answers(settings, name)], say)
 
 
 def _horizon(month: Month, grain: str) -> datetime:

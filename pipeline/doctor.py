@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from readerflow.common.errors import ReaderFlowError
 from readerflow.common.settings import Settings
 
 from .console import print_json
+from .servers import SERVERS, machine, pid_of, ports_of, servers_home
 
 GIB = 1024**3
 NEEDED_PACKAGES = ("duckdb", "pyarrow", "numpy", "scipy", "flask", "gunicorn")
@@ -39,6 +41,7 @@ def check_machine(settings: Settings, *, as_json: bool) -> int:
         *_port(settings),
         *_charts(),
         *_data(settings),
+        *servers_findings(settings),
     ]
     if as_json:
         print_json([asdict(finding) for finding in findings])
@@ -104,3 +107,49 @@ def _data(settings: Settings) -> Iterator[Finding]:
         yield Finding("dumps", "ok", f"{settings.data}")
     else:
         yield Finding("dumps", "warning", f"{settings.data} is not a folder", "mend READERFLOW_DATA")
+
+
+def servers_findings(settings: Settings) -> Iterator[Finding]:
+    """What 'readerflow up' needs. It is needed by the ``cluster`` profile; to others it is a warning."""
+    lacking: Literal["missing", "warning"] = "missing" if settings.profile == "cluster" else "warning"
+    for what, look in (("Java", _java), ("Maven", _maven), ("pyspark", _pyspark)):
+        try:
+            yield Finding(what, "ok", look())
+        except ReaderFlowError as error:
+            found, _, mend = str(error).partition("; ")
+            yield Finding(what, lacking, found, f"for the cluster profile {mend}")
+    if not sys.platform.startswith("linux"):
+        yield Finding("local servers", lacking, sys.platform, "'readerflow up' needs Linux; name servers elsewhere")
+        return
+    try:
+        idle = [name for name in SERVERS if pid_of(settings, name) is None]
+        ports = {name: machine.taken(ports_of(settings, name)) for name in idle}
+        machine.check_folder(settings)
+        machine.check_room(settings, idle)
+    except ReaderFlowError as error:
+        found, _, mend = str(error).partition("; ")
+        yield Finding("local servers", "warning", found, mend)
+        return
+    for name, taken in ports.items():
+        for port in taken:
+            mend = f"stop what uses it or change the setting {port.setting}"
+            yield Finding(name, "warning", f"port {port.number} is taken", mend)
+    running = [name for name in SERVERS if name not in idle]
+    room = f"room for {', '.join(idle)} in {servers_home(settings)}" if idle else ""
+    yield Finding("local servers", "ok", "; ".join([*(f"{name} runs" for name in running), *([room] if room else [])]))
+
+
+def _java() -> str:
+    java, version = machine.find_java()
+    return f"{version} ({java})" + ("" if version == machine.JAVA else f"; the servers are tried with {machine.JAVA}")
+
+
+def _maven() -> str:
+    from readerflow.common.jars import find_maven
+
+    return find_maven()
+
+
+def _pyspark() -> str:
+    machine.spark_home()
+    return importlib.metadata.version("pyspark")

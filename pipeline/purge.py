@@ -8,13 +8,15 @@ from pathlib import Path
 import click
 
 from readerflow.common.errors import ReaderFlowError
+from readerflow.common.jars import cache_folder
 from readerflow.common.settings import Settings
 from readerflow.storage.lease import is_leased
 
+from . import servers
 from .console import say
 
 #: What ReaderFlow makes below its home; anything else there belongs to somebody else and stays.
-OWNED = ("pairs", "dumps", "replays", "archive", "views", "leases", "tmp")
+OWNED = ("pairs", "dumps", "replays", "archive", "views", "leases", "cluster", "tmp")
 OWNED_FILES = ("log.db*", "serving.db*")
 
 
@@ -22,28 +24,41 @@ class StillRunning(ReaderFlowError):
     """A process works on the data that should go."""
 
 
-def purge_home(settings: Settings, *, ask: bool) -> None:
-    """Delete what ReaderFlow made under the home; files that it does not know stay.
+def purge_home(settings: Settings, *, ask: bool, jars: bool = False) -> None:
+    """Delete what ReaderFlow made under the home, and its local servers; files that it does not know stay.
 
-    :raises StillRunning: when a replay, archiver, stream or batch runs: those hold leases.
+    :param jars: whether the cache of downloaded jars, which all homes share, goes too.
+    :raises StillRunning: when a local server runs, or a replay, archiver, stream or batch: those hold leases.
     """
     home = settings.home.absolute()
-    if not home.exists():
-        say(f"nothing to remove: {home} does not exist")
-        return
     for lock in sorted((home / "leases").glob("**/*.lock")):
         if is_leased(lock):
             raise StillRunning(f"'{lock.stem}' is running on {home}; stop it first")
-    doomed = _owned(home)
+    for name in servers.SERVERS:
+        if servers.pid_of(settings, name) is not None:
+            raise StillRunning(f"{name} is running in {servers.servers_home(settings)}; 'readerflow down' stops it")
+    local = servers.servers_home(settings).exists()
+    doomed = _owned(settings, home) + ([cache_folder(settings) / "jars"] if jars else [])
+    doomed = [path for path in doomed if path.exists()]
+    if not doomed:
+        say(f"nothing to remove: {home} holds no data of ReaderFlow")
+        return
     if ask:
         click.confirm(f"Remove all data in {home}?", abort=True, err=True)
     for path in doomed:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    if not any(home.iterdir()):
-        home.rmdir()
+    for folder in (servers.servers_home(settings), home, cache_folder(settings)):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
     say(f"removed {len(doomed)} entries of {home}")
+    if settings.profile == "cluster" and not local:
+        say("what Kafka, HDFS and Cassandra hold elsewhere stays; their owners remove it")
 
 
-def _owned(home: Path) -> list[Path]:
-    folders = [home / name for name in OWNED if (home / name).exists()]
-    return folders + [path for pattern in OWNED_FILES for path in sorted(home.glob(pattern))]
+def _owned(settings: Settings, home: Path) -> list[Path]:
+    folder = servers.servers_home(settings)
+    return [
+        *(home / name for name in OWNED),
+        *(path for pattern in OWNED_FILES for path in sorted(home.glob(pattern))),
+        *(folder / name for name in (*servers.SERVERS, "up.lock")),
+    ]

@@ -35,7 +35,7 @@ from readerflow.storage.log import EventLog, OffsetGone
 from readerflow.storage.replays import NoReplay
 
 from .console import print_json, say, table
-from .stage_totals import Counter, Totals, differing_hours, summarise
+from .stage_totals import COUNTED_COLUMNS, Counter, Totals, differing_hours, summarise
 
 #: Entries that are read from the log at once.
 READ_ENTRIES = 1_000_000
@@ -162,7 +162,7 @@ def _check_log(log: EventLog, law: Law, begin: datetime, counter: Counter, repor
                     break
                 passed = fence(piece, last)
                 last |= passed.last_seqs
-                counter.count_rows(passed.records, law.source, law.plan.month.end)
+                counter.count(passed.records, law.source, law.plan.month.end)
                 closed[partition] += _closed(passed.controls, law.source)
                 start = piece.next_offset
         except OffsetGone as error:
@@ -188,7 +188,7 @@ def _check_archive(storage: Storage, law: Law, begin: datetime, counter: Counter
         report.problems.append(f"archive: partition {partition} lacks offsets {first:,} to {last:,}")
     segments = [segment for segment in everything if source in segment.sources]
     for segment in segments:
-        counter.count_file(segment.uri, source, law.plan.month.end)
+        counter.count(storage.archive.read(segment, COUNTED_COLUMNS), source, law.plan.month.end)
     closed = _closed_in(segments, source, storage.log.partitions)
     _compare_covered("archive", law, begin, closed, counter, report)
 

@@ -27,6 +27,10 @@ class Totals:
     by_class: dict[str, int] = field(default_factory=dict)
 
 
+#: Of click records, what is counted and by what.
+COUNTED_COLUMNS = ("source", "event_time", "referrer", "article", "link_type", "clicks")
+
+
 class Counter:
     """Counts records piece by piece in DuckDB, which spills to disk when a month's pairs are larger than memory."""
 
@@ -47,33 +51,33 @@ class Counter:
     def __exit__(self, *error: object) -> None:
         self._connection.close()
 
-    def count_rows(self, rows: pa.Table, source: str, end: datetime) -> None:
-        """Add the click records (schema records.RECORDS) of a source before ``end``."""
+    def count(self, rows: pa.Table, source: str, end: datetime) -> None:
+        """Add the click records (COUNTED_COLUMNS, any others are ignored) of a source before ``end``."""
+        values = {"source": source, "end": end}
         self._connection.register("entries", rows)
-        self._count("entries", {"source": source, "end": end})
-        self._connection.unregister("entries")
-
-    def count_file(self, uri: str, source: str, end: datetime) -> None:
-        """Add the records of a source before ``end`` in an archive file."""
-        self._count("read_parquet($file)", {"source": source, "end": end, "file": uri})
-
-    def _count(self, origin: str, values: dict[str, object]) -> None:
-        mine = f"from {origin} where source = $source and event_time < $end"
         self._pieces.append(
             self._connection.sql(
-                f"""
+                """
                 select date_trunc('hour', event_time) as hour, link_type,
                        coalesce(class, case when link_type = 'link' then 'link' else 'other' end) as class,
                        cast(sum(clicks) as bigint) as clicks
-                from (select event_time, link_type, referrer, clicks {mine}) left join class_of using (referrer)
+                from entries left join class_of using (referrer)
+                where source = $source and event_time < $end
                 group by all
-                """,  # noqa: S608 (origin is one of two constants)
+                """,
                 params=values,
             )
             .to_arrow_table()
             .cast(COUNTED)
         )
-        self._connection.execute(f"insert into seen select distinct referrer, article, link_type {mine}", values)
+        self._connection.execute(
+            """
+            insert into seen select distinct referrer, article, link_type from entries
+            where source = $source and event_time < $end
+            """,
+            values,
+        )
+        self._connection.unregister("entries")
 
     def pairs(self) -> int:
         """How many different pairs were counted."""

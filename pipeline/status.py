@@ -10,6 +10,7 @@ from readerflow.common.settings import Settings
 from readerflow.storage import Storage, open_storage
 
 from .console import print_json, table
+from .servers.commands import servers_status, servers_table
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,13 @@ class MonthStatus:
 def show_status(settings: Settings, *, as_json: bool) -> None:
     """Print months, lags and the next steps."""
     home = settings.home.absolute()
+    servers = servers_status(settings)
+    if servers and not as_json:
+        print(servers_table(servers) + "\n")
     if not home.exists():
         if as_json:
-            print_json({"home": str(home), "months": [], "partitions": [], "next": ["readerflow demo"]})
+            nothing: dict[str, Any] = {"home": str(home), "servers": servers, "months": [], "partitions": []}
+            print_json({**nothing, "next": ["readerflow demo"]})
         else:
             print(f"{home} holds no data yet. Begin with 'readerflow demo', or 'readerflow preprocess FILE'.")
         return
@@ -62,6 +67,7 @@ def show_status(settings: Settings, *, as_json: bool) -> None:
         print_json(
             {
                 "home": str(home),
+                "servers": servers,
                 "months": [asdict(month) for month in months],
                 "partitions": partitions,
                 "dead_letters": dead_letters,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from readerflow.batch_processing.batch import RankRule, run_batch
-from readerflow.batch_processing.duckdb_engine import DuckDBEngine
 from readerflow.batch_processing.rebuild import rebuild as rebuild_views
 from readerflow.common.months import Month
 from readerflow.common.settings import Settings
@@ -27,11 +26,11 @@ from readerflow.storage import Storage
 from readerflow.storage.batch_views import Manifest
 from readerflow.storage.lease import lease
 from readerflow.storage.pairs import PairsFacts
-from readerflow.streaming.stream import StreamResult
-from readerflow.streaming.stream import stream as stream_entries
+from readerflow.streaming.incarnation import StreamResult
 from readerflow.streaming.trends import TrendRule
 
 from .console import stage
+from .engines import batch_engine, run_stream
 
 
 @contextmanager
@@ -86,16 +85,13 @@ def archive(settings: Settings, storage: Storage, *, follow: bool = False) -> Ar
             storage.archive,
             storage.dead_letters,
             segment_rows=settings.segment_rows,
+            segment_bytes=settings.segment_bytes,
             segment_seconds=settings.segment_seconds,
             follow=follow,
             poll_seconds=settings.poll_seconds,
             stop=stop,
             progress=progress,
         )
-
-
-def _engine(settings: Settings, storage: Storage) -> DuckDBEngine:
-    return DuckDBEngine(storage.home / "tmp", memory_limit=settings.memory_limit, threads=settings.threads)
 
 
 def batch(
@@ -107,7 +103,7 @@ def batch(
     iterations: int | None = None,
 ) -> Manifest:
     """Compute and publish a generation, then drop what no reader needs any more."""
-    with stage("batch", "steps") as progress, _engine(settings, storage) as engine:
+    with stage("batch", "steps") as progress, batch_engine(settings, storage) as engine:
         return run_batch(
             wiki,
             month,
@@ -118,7 +114,7 @@ def batch(
             realtime=storage.realtime_views,
             until=until,
             not_before=rows_from(storage, wiki, month),
-            rule=RankRule(settings.damping, settings.rank_tolerance, iterations),
+            rule=RankRule(settings.damping, settings.rank_tolerance, iterations, settings.rank_kernel_edges),
             ranking_rows=settings.ranking_rows,
             progress=progress,
         )
@@ -130,10 +126,10 @@ def rebuild(settings: Settings, storage: Storage) -> Iterator[tuple[str, str, Ma
         yield from rebuild_views(
             storage.archive,
             storage.batch_views,
-            lambda: _engine(settings, storage),
+            lambda: batch_engine(settings, storage),
             partitions=storage.log.partitions,
             realtime=storage.realtime_views,
-            rule=RankRule(settings.damping, settings.rank_tolerance),
+            rule=RankRule(settings.damping, settings.rank_tolerance, kernel_edges=settings.rank_kernel_edges),
             ranking_rows=settings.ranking_rows,
             progress=progress,
         )
@@ -149,15 +145,12 @@ def rows_from(storage: Storage, wiki: str, month: str) -> datetime | None:
 def stream(settings: Settings, storage: Storage, *, follow: bool = False, fresh: bool = False) -> StreamResult:
     """Bring the realtime views up to the log."""
     with stopping(follow) as stop, stage("stream", "entries") as progress:
-        return stream_entries(
-            storage.log,
-            storage.archive,
-            storage.batch_views,
-            storage.realtime_views,
+        return run_stream(
+            settings,
+            storage,
             follow=follow,
             fresh=fresh,
             batch_entries=settings.batch_entries,
-            poll_seconds=settings.poll_seconds,
             trend_rule=TrendRule(settings.trend_min_clicks),
             lease_path=storage.lease_path("stream"),
             stop=stop,

@@ -7,13 +7,14 @@ and what is in them. No state lives elsewhere: the index is a cache of footers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 import pyarrow as pa
 
-from readerflow.common.errors import ReaderFlowError
+from readerflow.common.errors import ReaderFlowError, Unavailable
 from readerflow.common.records import CLICKS, OFFSET
 
 from .log import ActiveSource
@@ -48,6 +49,8 @@ class SourceFacts:
     last_seq: int  # heartbeats included
     hours: dict[datetime, HourFacts] = field(default_factory=dict)
     closed: list[tuple[datetime, datetime]] = field(default_factory=list)  # slots closed by heartbeats, merged
+    #: (slot's start, its end, offset of its heartbeat); None in files of archivers that did not note it.
+    heartbeats: list[tuple[datetime, datetime, int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,9 @@ class Archive(Protocol):
         :raises OverlappingSegments: naming the files, when two hold the same offsets.
         """
 
+    def read(self, segment: Segment, columns: Sequence[str] = ARCHIVED.names, first_offset: int = 0) -> pa.Table:
+        """The rows of a file from an offset on; it opens only the row groups that hold some."""
+
     def last_seq(self, partition: int, source: str, before: int | None = None) -> int | None:
         """The highest seq of a source in files that begin before offset ``before`` (None: in all)."""
 
@@ -113,8 +119,12 @@ class Archive(Protocol):
         """Remove temporary files that crashed archivers left."""
 
 
-class ArchiveUnavailable(ReaderFlowError):
+class ArchiveUnavailable(Unavailable):
     """The archive can't be reached or written; nothing is lost, the caller may try again."""
+
+
+class ArchiveRefused(ReaderFlowError):
+    """The archive answers, but will not do what it was asked (rights, quota); trying again is no use."""
 
 
 def gaps(segments: list[Segment]) -> list[tuple[int, int, int]]:

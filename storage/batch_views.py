@@ -30,11 +30,12 @@ class View(StrEnum):
     DESTINATIONS = "destinations"
     RANKINGS = "rankings"
     CLASSES = "classes"
+    COMMUNITIES = "communities"
     GRAPH = "graph"
 
 
 #: Columns of each batch view, in exported order. Rows are sorted by the key: article; article, position; referrer,
-#: position; ranking, position; class (CLASS_ROWS order); referrer, article (bytes).
+#: position; ranking, position; class (CLASS_ROWS order); article; referrer, article (bytes).
 BATCH_SCHEMAS: dict[View, pa.Schema] = {
     View.ARTICLES: pa.schema(
         [
@@ -81,6 +82,7 @@ BATCH_SCHEMAS: dict[View, pa.Schema] = {
         ]
     ),
     View.CLASSES: pa.schema([("class", pa.string()), ("clicks", pa.int64()), ("pairs", pa.int64())]),
+    View.COMMUNITIES: pa.schema([("article", pa.string()), ("community", pa.string()), ("size", pa.int64())]),
     View.GRAPH: pa.schema([("referrer", pa.string()), ("article", pa.string()), ("clicks", pa.int64())]),
 }  # fmt: skip
 

@@ -40,6 +40,8 @@ WHOLE_LIST_ROWS = 500
 
 _ARTICLE_COLUMNS = BATCH_SCHEMAS[View.ARTICLES].names
 _ARTICLE = f"select {', '.join(_ARTICLE_COLUMNS)} from articles where article = $title"  # noqa: S608
+_COMMUNITY_COLUMNS = BATCH_SCHEMAS[View.COMMUNITIES].names
+_COMMUNITY = f"select {', '.join(_COMMUNITY_COLUMNS)} from communities where article = $title"  # noqa: S608
 _SIDES = {
     Side.SOURCES: ("sources", "article", "referrer"),
     Side.DESTINATIONS: ("destinations", "referrer", "article"),
@@ -146,6 +148,16 @@ class EmbeddedReading:
 
     def article(self, title: str) -> tuple[dict[str, Any] | None, pa.Table]:
         return self._article_row(title), as_table([self._live_article(title)], LIVE_ARTICLE)
+
+    def community(self, title: str) -> dict[str, Any] | None:
+        found = self._batch.rows(_COMMUNITY, {"title": title}) if self._batch and self._has_communities else []
+        return dict(zip(_COMMUNITY_COLUMNS, found[0], strict=True)) if found else None
+
+    @property
+    def _has_communities(self) -> bool:
+        """False of a generation that an older version wrote."""
+        manifest = self._snapshot.manifest
+        return manifest is not None and View.COMMUNITIES.value in manifest.rows
 
     def _article_row(self, title: str) -> dict[str, Any] | None:
         if title not in self._rows:

@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -23,12 +23,11 @@ import pyarrow as pa
 
 from readerflow.common.crash import crash_point
 from readerflow.common.facts import from_json
-from readerflow.common.months import Month
 
 from .batch_views import Manifest, NoGeneration, View
 from .duckdb_views import FILE, DuckDBViews, folder
 from .embedded_reading import EmbeddedReading
-from .freshness import holes, late_clicks, live_until
+from .freshness import horizon_of, snapshot, source_of
 from .log import ActiveSource
 from .open_generations import BatchQueries, GenerationGone, OpenGenerations, Watchdog, too_long
 from .realtime_views import StreamProgress
@@ -187,13 +186,13 @@ class EmbeddedServing:
         state = _state(sqlite, wiki, month)
         crash_point("serving.pointer_read")
         generation = choose(state)
-        snapshot = self._snapshot(sqlite, wiki, month, generation, state)
+        taken = self._snapshot(sqlite, wiki, month, generation, state)
         batch = None
         if generation is not None:
             path = folder(self._views_root, wiki, month, generation) / FILE
             opened = stack.enter_context(self._generations.use(path))
             batch = BatchQueries(opened, self._watchdog, connection.deadline, self._query_seconds)
-        return EmbeddedReading(snapshot, sqlite, _feed(sqlite, state.incarnation, snapshot.source), batch)
+        return EmbeddedReading(taken, sqlite, _feed(sqlite, state.incarnation, taken.source), batch)
 
     def _snapshot(
         self, sqlite: sqlite3.Connection, wiki: str, month: str, generation: str | None, state: _State
@@ -279,25 +278,10 @@ def _take_snapshot(
         if row is None:
             raise NoGeneration(f"generation {generation} of {wiki} {month} is no longer kept")
         manifest = _manifest(row[0])
-    source = manifest.source if manifest else state.active.source if state.active else None
-    if source is None:
-        raise NoGeneration(f"nothing is known of {wiki} {month}; 'readerflow replay' and 'batch' bring it in")
-    horizon = manifest.horizon if manifest else Month.parse(month).start
-    progress = _progress(state.progress)
+    source, horizon = source_of(wiki, month, manifest, state.active), horizon_of(month, manifest)
     totals = _totals(sqlite, _feed(sqlite, state.incarnation, source), horizon)
-    return Snapshot(
-        wiki=wiki,
-        month=month,
-        source=source,
-        manifest=manifest,
-        horizon=horizon,
-        incarnation=state.incarnation,
-        batch_id=state.batch_id,
-        live_until=live_until(progress, source, horizon),
-        late=late_clicks(manifest, progress, totals),
-        holes=holes(manifest, progress, source, horizon, Month.parse(month)),
-        replaced=manifest is not None and state.active is not None and state.active.source != manifest.source,
-    )
+    progress = replace(_progress(state.progress), batch_id=state.batch_id)
+    return snapshot(wiki, month, manifest, state.active, state.incarnation, progress, totals)
 
 
 def _totals(sqlite: sqlite3.Connection, feed: int | None, horizon: datetime) -> dict[int, dict[str, int]]:

@@ -11,8 +11,56 @@ from datetime import datetime
 
 from readerflow.common.months import Month, merge_intervals
 
-from .batch_views import Interval, Manifest
+from .batch_views import Interval, Manifest, NoGeneration
+from .log import ActiveSource
 from .realtime_views import StreamProgress
+from .serving_views import Snapshot
+
+
+def source_of(wiki: str, month: str, manifest: Manifest | None, active: ActiveSource | None) -> str:
+    """The source whose rows an answer about (wiki, month) joins.
+
+    :raises NoGeneration: when there is none.
+    """
+    source = manifest.source if manifest else active.source if active else None
+    if source is None:
+        raise NoGeneration(f"nothing is known of {wiki} {month}; 'readerflow replay' and 'batch' bring it in")
+    return source
+
+
+def horizon_of(month: str, manifest: Manifest | None) -> datetime:
+    """The hour from which realtime rows count: the month's start before a first generation."""
+    return manifest.horizon if manifest else Month.parse(month).start
+
+
+def snapshot(
+    wiki: str,
+    month: str,
+    manifest: Manifest | None,
+    active: ActiveSource | None,
+    incarnation: str | None,
+    progress: StreamProgress,
+    totals: Mapping[int, Mapping[str, int]],
+) -> Snapshot:
+    """What an answer rests on, from the facts that one look at the stores gave.
+
+    :param totals: partition -> link type -> clicks before the horizon that the stream knows of the source.
+    :raises NoGeneration: when nothing is known of (wiki, month).
+    """
+    source, horizon = source_of(wiki, month, manifest, active), horizon_of(month, manifest)
+    return Snapshot(
+        wiki=wiki,
+        month=month,
+        source=source,
+        manifest=manifest,
+        horizon=horizon,
+        incarnation=incarnation,
+        batch_id=progress.batch_id,
+        live_until=live_until(progress, source, horizon),
+        late=late_clicks(manifest, progress, totals),
+        holes=holes(manifest, progress, source, horizon, Month.parse(month)),
+        replaced=manifest is not None and active is not None and active.source != manifest.source,
+    )
 
 
 def live_until(progress: StreamProgress, source: str, horizon: datetime) -> datetime:

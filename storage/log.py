@@ -8,11 +8,15 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from readerflow.common.errors import ReaderFlowError
+from readerflow.common.errors import ReaderFlowError, Unavailable
 
 
-class LogUnavailable(ReaderFlowError):
+class LogUnavailable(Unavailable):
     """The log did not take or give data in time; nothing is lost, the caller may try again."""
+
+
+class LogRefused(ReaderFlowError):
+    """The log answers, but will not do what it was asked (rights, sizes); trying again is no use."""
 
 
 @dataclass(frozen=True)

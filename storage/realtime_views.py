@@ -65,6 +65,16 @@ TRENDING = pa.schema(
 
 
 @dataclass(frozen=True)
+class BatchFigures:
+    """How the newest micro-batch went, for operators."""
+
+    entries: int  # log entries that it took
+    seconds: float  # from its first step to its commit
+    lag: dict[int, int]  # partition -> log entries that waited behind it when it was committed
+    committed_at: datetime
+
+
+@dataclass(frozen=True)
 class StreamProgress:
     """How far an incarnation of the stream has come; committed together with its rows."""
 
@@ -79,6 +89,8 @@ class StreamProgress:
     records: int = 0
     rejects: int = 0
     duplicates: int = 0
+    late: int = 0  # records that came after the heartbeat that closed their slot, in their partition
+    figures: BatchFigures | None = None  # of engines that measure them
 
 
 @dataclass(frozen=True)
@@ -122,3 +134,34 @@ class RealtimeViews(Protocol):
 
     def article_clicks(self, source: str, start: datetime, end: datetime, incarnation: str | None = None) -> pa.Table:
         """Clicks in and out of each article in [start, end): ARTICLE_CLICKS; of the current incarnation by default."""
+
+
+class PartWriter(Protocol):
+    """Writes one part of a micro-batch; picklable, so that an engine can run it where the rows are."""
+
+    def __call__(self, part: int, batch: MicroBatch) -> None:
+        """Write pairs, articles and classes of a part (0 and up, a Kafka partition for instance).
+
+        Progress, totals and trends of ``batch`` are not looked at. Nothing is visible to readers before the
+        micro-batch is committed; a part that is written again must hold the same rows, and replaces itself.
+        """
+
+
+class PartedRealtimeViews(RealtimeViews, Protocol):
+    """Realtime views whose micro-batches may be written in parts, by several processes."""
+
+    def part_writer(self, incarnation: str, batch_id: int) -> PartWriter:
+        """Begin a micro-batch that is written in parts.
+
+        When all parts are written, :meth:`RealtimeViews.commit` of the same object makes them visible with progress,
+        totals and trends; its other tables are then empty. What a writer wrote that was not committed is never seen:
+        after a failure take a new writer and write all parts again.
+
+        :raises Superseded: as ``commit``.
+        """
+
+    def compact(self) -> int:
+        """Fold rows of older micro-batches together, so that readers find fewer; return how many are gone.
+
+        To be called now and then while micro-batches are committed; it never changes an answer.
+        """

@@ -12,9 +12,18 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from readerflow.common.errors import ReaderFlowError
+from readerflow.common.records import CLASS_ROWS, TIME
 
 from .batch_views import Interval, Manifest, View
 from .realtime_views import StreamProgress
+
+#: What a reading's tables hold.
+NEIGHBOURS = pa.schema([("title", pa.string()), ("link_type", pa.string()), ("clicks", pa.int64())])
+RANKING = pa.schema([("position", pa.int64()), ("article", pa.string()), ("value", pa.float64())])
+SUGGESTIONS = pa.schema([("article", pa.string()), ("in_clicks", pa.int64())])
+HOURLY = pa.schema([("hour", TIME), ("clicks", pa.int64())])
+LIVE_CLICKS = pa.schema([("class", pa.string()), ("clicks", pa.int64())])
+LIVE_ARTICLE = pa.schema([(name, pa.int64()) for name in ("in_clicks", "out_clicks", *CLASS_ROWS)])
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,9 @@ class Reading(Protocol):
         The live table has one row: in_clicks, out_clicks, and a column for each of CLASS_ROWS' clicks in, counting
         hours >= horizon.
         """
+
+    def community(self, title: str) -> dict[str, Any] | None:
+        """The row of an article in the view ``communities``; None outside the link graph."""
 
     def neighbours(self, side: Side, title: str, after: PageKey | None, limit: int) -> tuple[pa.Table, pa.Table]:
         """Parts of a page of neighbours: (batch, live), both with columns title, link_type, clicks.

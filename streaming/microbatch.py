@@ -9,9 +9,10 @@ come in any order.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -36,25 +37,52 @@ KEPT = pa.schema([("source", pa.string()), ("rows_from", TIME)])
 _CLASSES = pa.table({"referrer": list(CLASS_OF), "class": list(CLASS_OF.values())})
 
 
+@dataclass(frozen=True)
+class Part:
+    """What a slice of one partition brings to the progress, without its rows: small, so that it can travel."""
+
+    next_offset: int
+    last_seqs: dict[str, int]  # of the sources in the slice
+    closed: dict[str, list[Interval]]  # slots that heartbeats of the slice close, by source
+    firsts: list[tuple[int, str, str, str]]  # (first offset, source, wiki, month) of sources that were unknown before
+    replacements: list[tuple[ActiveSource, str, str]]  # with (wiki, month)
+    records: int
+    rejects: int
+    duplicates: int
+    late: int  # records that came after the heartbeat that closed their slot
+
+
 def micro_batch(slices: Mapping[int, LogSlice], before: StreamProgress) -> MicroBatch:
     """Compute the rows of a slice of each partition and the progress after them.
 
     :param slices: partition -> entries from ``before.offsets`` on; a partition may be missing.
     """
-    fenced = {
-        partition: fence(piece, before.last_seqs.get(partition, {})) for partition, piece in sorted(slices.items())
-    }
-    progress = _progress(slices, fenced, before)
-    records = pa.concat_tables(
-        [
-            RECORDS.append(PARTITION).empty_table(),
-            *(
-                part.records.append_column(PARTITION, pa.repeat(pa.scalar(partition, pa.int32()), len(part.records)))
-                for partition, part in fenced.items()
-            ),
-        ]
+    taken = {partition: take_part(partition, piece, before) for partition, piece in sorted(slices.items())}
+    progress = merged({partition: part for partition, (part, _) in taken.items()}, before)
+    records = [tagged(records, partition) for partition, (_, records) in taken.items()]
+    return live_rows(pa.concat_tables([RECORDS.append(PARTITION).empty_table(), *records]), progress)
+
+
+def take_part(partition: int, piece: LogSlice, before: StreamProgress) -> tuple[Part, pa.Table]:
+    """Put a slice of a partition through the fence; return what it brings and the records (RECORDS) that count."""
+    fenced = fence(piece, before.last_seqs.get(partition, {}))
+    part = Part(
+        next_offset=piece.next_offset,
+        last_seqs=fenced.last_seqs,
+        closed=_slots(fenced.controls),
+        firsts=sorted(_new_sources(fenced, before)),
+        replacements=_replacements(fenced.controls) if partition == 0 else [],
+        records=fenced.records.num_rows,
+        rejects=piece.rejects.num_rows,
+        duplicates=fenced.duplicates,
+        late=_late(fenced, before.closed.get(partition, {})),
     )
-    return live_rows(records, progress)
+    return part, fenced.records
+
+
+def tagged(records: pa.Table, partition: int) -> pa.Table:
+    """Records with their partition."""
+    return records.append_column(PARTITION, pa.repeat(pa.scalar(partition, pa.int32()), records.num_rows))
 
 
 def live_rows(records: pa.Table, progress: StreamProgress) -> MicroBatch:
@@ -79,34 +107,37 @@ def _query(connection: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema) 
     return connection.sql(sql(name)).to_arrow_table().select(schema.names).cast(schema)
 
 
-def _progress(slices: Mapping[int, LogSlice], fenced: Mapping[int, Fenced], before: StreamProgress) -> StreamProgress:
+def merged(parts: Mapping[int, Part], before: StreamProgress) -> StreamProgress:
+    """The progress after a part of each partition; one may be missing."""
     months = dict(before.months)
-    firsts = [(*first, partition) for partition, part in fenced.items() for first in _new_sources(part, before)]
+    firsts = [(*first, partition) for partition, part in parts.items() for first in part.firsts]
     active = dict(before.active)
     for _, source, wiki, month, _ in sorted(firsts, key=lambda first: (first[0], first[4])):
         months.setdefault(source, (wiki, month))
         active.setdefault(f"{wiki}/{month}", ActiveSource(source))
-    for found, wiki, month in _replacements(fenced):
+    for found, wiki, month in [replacement for part in parts.values() for replacement in part.replacements]:
         known = active.get(f"{wiki}/{month}")
         if known is None or found.since > known.since:
             active[f"{wiki}/{month}"] = found
     return replace(
         before,
         batch_id=before.batch_id + 1,
-        offsets=before.offsets | {partition: piece.next_offset for partition, piece in slices.items()},
+        offsets=before.offsets | {partition: part.next_offset for partition, part in parts.items()},
         last_seqs=before.last_seqs
         | {
             partition: before.last_seqs.get(partition, {}) | part.last_seqs
-            for partition, part in fenced.items()
+            for partition, part in parts.items()
             if part.last_seqs
         },
-        closed=before.closed | {partition: _closed(part, before, partition) for partition, part in fenced.items()},
+        closed=before.closed
+        | {partition: _closed(part, before.closed.get(partition, {})) for partition, part in parts.items()},
         months=months,
         active=active,
         rows_from={source: Month.parse(month).start for source, (_, month) in months.items()} | before.rows_from,
-        records=before.records + sum(part.records.num_rows for part in fenced.values()),
-        rejects=before.rejects + sum(piece.rejects.num_rows for piece in slices.values()),
-        duplicates=before.duplicates + sum(part.duplicates for part in fenced.values()),
+        records=before.records + sum(part.records for part in parts.values()),
+        rejects=before.rejects + sum(part.rejects for part in parts.values()),
+        duplicates=before.duplicates + sum(part.duplicates for part in parts.values()),
+        late=before.late + sum(part.late for part in parts.values()),
     )
 
 
@@ -121,22 +152,37 @@ def _new_sources(part: Fenced, before: StreamProgress) -> list[tuple[int, str, s
     return found
 
 
-def _replacements(fenced: Mapping[int, Fenced]) -> list[tuple[ActiveSource, str, str]]:
-    if 0 not in fenced:
-        return []
-    controls = fenced[0].controls
+def _replacements(controls: pa.Table) -> list[tuple[ActiveSource, str, str]]:
     rows = controls.filter(pc.equal(controls["kind"], int(Kind.REPLACEMENT))).to_pylist()
     return [(ActiveSource(row["source"], row["offset"]), row["wiki"], row["month"]) for row in rows]
 
 
-def _closed(part: Fenced, before: StreamProgress, partition: int) -> dict[str, list[Interval]]:
-    """The slots that heartbeats have closed in a partition, by source."""
-    closed = dict(before.closed.get(partition, {}))
-    controls = part.controls
+def _slots(controls: pa.Table) -> dict[str, list[Interval]]:
+    """The slots that heartbeats close, by source."""
     beats = controls.filter(pc.equal(controls["kind"], int(Kind.HEARTBEAT)))
     slots: dict[str, list[Interval]] = {}
     for row in beats.select(["source", "event_time", "until"]).to_pylist():
         slots.setdefault(row["source"], []).append((row["event_time"], row["until"]))
-    for source, new in slots.items():
-        closed[source] = merge_intervals([*closed.get(source, []), *new])
-    return closed
+    return {source: merge_intervals(found) for source, found in slots.items()}
+
+
+def _closed(part: Part, before: Mapping[str, list[Interval]]) -> dict[str, list[Interval]]:
+    """The slots that heartbeats have closed in a partition, by source."""
+    new = {source: merge_intervals([*before.get(source, []), *slots]) for source, slots in part.closed.items()}
+    return {**before, **new}
+
+
+def _late(part: Fenced, closed: Mapping[str, list[Interval]]) -> int:
+    """Records that came after a heartbeat of their source that closed their slot or a later one."""
+    records, controls = part.records, part.controls
+    beats = controls.filter(pc.equal(controls["kind"], int(Kind.HEARTBEAT)))
+    late = 0
+    for source in records["source"].unique().to_pylist():
+        mine = records.filter(pc.equal(records["source"], source))
+        ticks = beats.filter(pc.equal(beats["source"], source))
+        passed = max((end for _, end in closed.get(source, [])), default=None)
+        first = np.int64(np.iinfo(np.int64).min) if passed is None else np.datetime64(passed, "us").astype(np.int64)
+        ends = np.maximum.accumulate(np.concatenate([[first], ticks["until"].cast(pa.int64()).to_numpy()]))
+        seen = np.searchsorted(ticks["offset"].to_numpy(), mine["offset"].to_numpy())
+        late += int(np.count_nonzero(mine["event_time"].cast(pa.int64()).to_numpy() < ends[seen]))
+    return late

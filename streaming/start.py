@@ -59,7 +59,7 @@ def start_without_checkpoint(archive: Archive, partitions: int, retained: Iterab
         for part in whole
     ]
     with duckdb.connect() as connection:
-        parts += [_read_before(connection, part, offsets[part.partition]) for part in partial]
+        parts += [_read_before(connection, archive, part, offsets[part.partition]) for part in partial]
     progress = StreamProgress(
         offsets=offsets,
         last_seqs=_last_seqs(parts, partitions),
@@ -88,22 +88,21 @@ def _first_needed(segments: list[Segment], needed: Mapping[str, datetime], end: 
 def _first_of(held: list[Segment], source: str, first_hour: datetime) -> int | None:
     """The first offset that a source needs from ``first_hour`` on; None when the files hold nothing of that.
 
-    Footers do not say at which offsets heartbeats lie. Where the hours after ``first_hour`` have heartbeats but no
-    records, those lie behind the records of the last hour before it, so the stream begins with that hour.
+    That is a record's or, of an idle hour, a heartbeat's: late records may lie behind the heartbeats of later hours.
     """
-    firsts: dict[datetime, int] = {}
-    for part in held:
-        for hour, facts in part.sources[source].hours.items():
-            firsts[hour] = min(facts.first_offset, firsts.get(hour, facts.first_offset))
-    slots = merge_intervals([slot for part in held for slot in part.sources[source].closed])
-    busy = min((hour for hour in firsts if hour >= first_hour), default=datetime.max)
-    idle = any(max(start, first_hour) < min(end, busy) for start, end in slots)
-    if not idle:
-        return min((offset for hour, offset in firsts.items() if hour >= first_hour), default=None)
-    earlier = max((hour for hour in firsts if hour < first_hour), default=None)
-    if earlier is None:
-        return held[0].first_offset
-    return min(offset for hour, offset in firsts.items() if hour >= earlier)
+    records = (
+        facts.first_offset for part in held for hour, facts in part.sources[source].hours.items() if hour >= first_hour
+    )
+    heartbeats = (offset for part in held for _, end, offset in _heartbeats(part, source) if end > first_hour)
+    return min([*records, *heartbeats], default=None)
+
+
+def _heartbeats(part: Segment, source: str) -> list[tuple[datetime, datetime, int]]:
+    """Slots of a file with the offsets of their heartbeats; where those were not noted, none lies before the file."""
+    facts = part.sources[source]
+    if facts.heartbeats is not None:
+        return facts.heartbeats
+    return [(start, end, part.first_offset) for start, end in facts.closed]
 
 
 def _before(segments: list[Segment], offsets: Mapping[int, int]) -> tuple[list[Segment], list[Segment]]:
@@ -122,7 +121,7 @@ class _Part:
     last_seqs: dict[str, int]
 
 
-def _read_before(connection: duckdb.DuckDBPyConnection, segment: Segment, offset: int) -> _Part:
+def _read_before(connection: duckdb.DuckDBPyConnection, archive: Archive, segment: Segment, offset: int) -> _Part:
     """Look into a file for its records before an offset: its footer less what lies behind, and the last seqs."""
     clicks = _footer_clicks(segment)
     seen_at = {
@@ -130,7 +129,8 @@ def _read_before(connection: duckdb.DuckDBPyConnection, segment: Segment, offset
         for name, facts in segment.sources.items()
     }
     near = min((first for first in seen_at.values() if first is not None), default=offset)
-    connection.read_parquet(segment.uri).create_view("archived", replace=True)
+    rows = archive.read(segment, ["offset", "source", "seq", "event_time", "link_type", "clicks"], near)
+    connection.register("archived", rows)
     behind = connection.execute(_BEHIND, {"start": offset}).fetchall()
     lasts = connection.execute(_LAST_SEQS, {"near": near, "start": offset}).fetchall()
     for source, hour, link_type, later in behind:
@@ -147,7 +147,6 @@ def _footer_clicks(segment: Segment) -> dict[tuple[str, datetime, str], int]:
     }
 
 
-#: Both open only the row groups near the offset.
 _BEHIND = """
     select source, date_trunc('hour', event_time), link_type, sum(clicks)::bigint
     from archived where "offset" >= $start group by all
@@ -179,11 +178,7 @@ def _totals(parts: list[_Part]) -> pa.Table:
 def _closed(
     whole: list[Segment], partial: list[Segment], offsets: Mapping[int, int], partitions: int
 ) -> dict[int, dict[str, list[Interval]]]:
-    """Slots whose heartbeats lie before the offsets.
-
-    In a file that holds the offset these are the slots before the latest hour that has records up to the offset,
-    since a slot's heartbeat comes before the records of the next slot.
-    """
+    """Slots whose heartbeats lie before the offsets; those of a file that does not note where are read again."""
     slots: dict[int, dict[str, list[Interval]]] = {partition: {} for partition in range(partitions)}
     for part in whole:
         for name, facts in part.sources.items():
@@ -191,10 +186,8 @@ def _closed(
     for part in partial:
         offset = offsets[part.partition]
         for name, facts in part.sources.items():
-            reached = max((hour for hour, held in facts.hours.items() if held.first_offset <= offset), default=None)
-            if reached is not None:
-                clipped = [(start, min(end, reached)) for start, end in facts.closed if start < reached]
-                slots[part.partition].setdefault(name, []).extend(clipped)
+            seen = [(start, end) for start, end, place in facts.heartbeats or [] if place < offset]
+            slots[part.partition].setdefault(name, []).extend(seen)
     return {
         partition: {name: merge_intervals(found) for name, found in by_source.items() if found}
         for partition, by_source in slots.items()

@@ -12,14 +12,26 @@ between both. The root is the deviation of a count whose rate itself spreads by 
 days do beyond the chance of small counts; 1 + r is for the expectation being estimated from counts as well; FLOOR
 keeps articles that had next to no clicks before from scoring high by a handful of them. Fewer than ``min_clicks``
 clicks in the window are no trend at any score.
+
+    spark-submit streaming/trends.py BOOTSTRAP_SERVERS [--once] [--fresh]
+
+runs the whole stream as a Spark job (spark_stream.py) until it gets SIGTERM or SIGINT; where HDFS and Cassandra are
+say the settings. Where the package is not installed, add ``--py-files readerflow.zip`` (common/spark_session.py
+makes it).
 """
 
 from __future__ import annotations
 
+import argparse
+import logging
+import signal
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import cast
 
 import duckdb
 import pyarrow as pa
@@ -37,11 +49,11 @@ from readerflow.storage.realtime_views import (
     LIVE_TOTALS,
     TRENDING,
     MicroBatch,
+    PartedRealtimeViews,
     RealtimeViews,
     StreamProgress,
 )
-
-from .views import sql
+from readerflow.streaming.views import sql
 
 WINDOWS = (1, 6, 24)  # hours
 #: How much an article's readers spread from hour to hour, as a share, beyond the chance of small counts.
@@ -240,3 +252,46 @@ def score(
         "end": pa.repeat(pa.scalar(hours.end, TIME), scored.num_rows),
     }
     return pa.table([named[name] for name in TRENDING.names], names=TRENDING.names).cast(TRENDING)
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Run the stream as a Spark job, with the settings of the environment."""
+    from readerflow.common.errors import ReaderFlowError
+    from readerflow.common.settings import load
+    from readerflow.storage import open_storage
+    from readerflow.streaming.spark_stream import spark_stream
+    from readerflow.streaming.trends import TrendRule
+
+    parser = argparse.ArgumentParser(prog="trends.py", description="Keep realtime views and trends up with a topic.")
+    parser.add_argument("bootstrap_servers", metavar="BOOTSTRAP_SERVERS", help="Kafka brokers: HOST:PORT,...")
+    parser.add_argument("--once", action="store_true", help="end where the topic ends now, instead of following it")
+    parser.add_argument("--fresh", action="store_true", help="forget the checkpoint and begin a new incarnation")
+    options = parser.parse_args(given)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    try:
+        settings = load(profile="cluster", kafka_bootstrap=options.bootstrap_servers)
+        with open_storage(settings) as storage:
+            result = spark_stream(
+                settings,
+                storage.log,
+                storage.archive,
+                storage.batch_views,
+                cast(PartedRealtimeViews, storage.realtime_views),
+                follow=not options.once,
+                fresh=options.fresh,
+                trend_rule=TrendRule(settings.trend_min_clicks),
+                lease_path=storage.lease_path("stream"),
+                stop=stop,
+            )
+    except ReaderFlowError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{result.records:,} records in {result.batches} micro-batches, {result.rejects:,} rejects", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

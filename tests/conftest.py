@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from readerflow.common.settings import Settings
+from tests.own_servers import on_free_ports
 
 HRWIKI = "clickstream/clickstream-hrwiki-2025-03.tsv.gz"
 
@@ -22,18 +25,48 @@ def data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings of the ``cluster`` profile whose servers run: a keyspace, folder and topic of this session's own."""
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings of the ``cluster`` profile whose servers run: a keyspace, folder and topic of this session's own.
+
+    Kafka, HDFS and Cassandra are the session's own too, on free ports, unless the variable TEST_SERVERS=running says
+    to take those that ``readerflow up`` started. Spark runs in this process; ``spark_cluster`` starts servers for it.
+    """
+    from readerflow.common.jars import MavenMissing
+    from readerflow.pipeline import servers
+    from readerflow.pipeline.servers.machine import JavaMissing
+
     unique = f"test_{os.urandom(4).hex()}"
-    return Settings(
-        profile="cluster",
-        home=tmp_path_factory.mktemp("cluster"),
-        kafka_topic=unique,
-        hdfs_root=f"/{unique}",
-        cassandra_keyspace=unique,
-        spark_master="local[2]",
-        spark_driver_memory="2g",
-    )
+    home = tmp_path_factory.mktemp("cluster")
+    own: dict[str, Any] = {
+        "kafka_topic": unique,
+        "hdfs_root": f"/{unique}",
+        "cassandra_keyspace": unique,
+        "spark_master": "local[2]",
+        "spark_driver_memory": "2g",
+    }
+    if os.environ.get("TEST_SERVERS") == "running":
+        yield Settings(profile="cluster", home=home, **own)
+        return
+    settings = on_free_ports(home, **own)
+    try:
+        try:
+            servers.up(settings, ("kafka", "namenode", "datanode", "cassandra"))
+        except (MavenMissing, JavaMissing) as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(str(error))
+        yield settings
+    finally:
+        servers.down(settings)
+
+
+@pytest.fixture(scope="session")
+def spark_cluster(cluster: Settings) -> Settings:
+    """The settings of ``cluster`` with a Spark standalone master and worker that run in processes of their own."""
+    from readerflow.pipeline import servers
+
+    servers.up(cluster, ("spark-master", "spark-worker"))
+    return cluster.model_copy(update={"spark_master": f"spark://127.0.0.1:{cluster.spark_master_port}"})
 
 
 @pytest.fixture(autouse=True)

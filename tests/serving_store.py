@@ -1,4 +1,4 @@
-"""Stores of the embedded profile filled from a plain list of records, for tests of what serves them.
+"""Stores of either profile filled from a plain list of records, for tests of what serves them.
 
 The batch views are worked out here in plain Python, so that they are an oracle too.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,8 +18,14 @@ import pyarrow as pa
 
 from readerflow.common.months import HOUR
 from readerflow.common.records import CLASS_OF, CLASS_ROWS, CLASSES, LINK_TYPES, partition_of
-from readerflow.storage.batch_views import BATCH_SCHEMAS, LinkGraph, Manifest, RankFacts, View
+from readerflow.storage.batch_views import BATCH_SCHEMAS, BatchViews, LinkGraph, Manifest, RankFacts, View
+from readerflow.storage.cassandra import Cassandra
+from readerflow.storage.cassandra_batch import CassandraBatchViews
+from readerflow.storage.cassandra_realtime import CassandraRealtime
+from readerflow.storage.cassandra_serving import CassandraServing
 from readerflow.storage.duckdb_views import DuckDBViews
+from readerflow.storage.embedded_serving import EmbeddedServing
+from readerflow.storage.generation_files import LocalFiles
 from readerflow.storage.realtime_views import (
     LIVE_ARTICLES,
     LIVE_CLASSES,
@@ -26,8 +33,10 @@ from readerflow.storage.realtime_views import (
     LIVE_TOTALS,
     TRENDING,
     MicroBatch,
+    RealtimeViews,
     StreamProgress,
 )
+from readerflow.storage.serving_views import ServingViews
 from readerflow.storage.sqlite_realtime import SQLiteRealtime
 
 WIKI, MONTH, SOURCE = "hrwiki", "2025-03", "a1b2c3d4"
@@ -113,6 +122,8 @@ def batch_tables(clicks: list[Click]) -> dict[View, pa.Table]:
         for position, row in enumerate(sorted(articles, key=lambda row: (-row[1], row[0].encode())), 1)
     ]
     rankings += [("pagerank", i + 1, title, 1 / len(linked)) for i, title in enumerate(linked)]
+    # One that holds all; how communities are found is the batch layer's business.
+    communities = [(title, linked[-1], len(linked)) for title in linked]
     return {
         View.ARTICLES: table(articles, BATCH_SCHEMAS[View.ARTICLES]),
         View.SOURCES: _neighbours(pairs, 1, 0, View.SOURCES),
@@ -121,6 +132,7 @@ def batch_tables(clicks: list[Click]) -> dict[View, pa.Table]:
         ),
         View.RANKINGS: table(rankings, BATCH_SCHEMAS[View.RANKINGS]),
         View.CLASSES: table([(name, *values) for name, values in classes.items()], BATCH_SCHEMAS[View.CLASSES]),
+        View.COMMUNITIES: table(communities, BATCH_SCHEMAS[View.COMMUNITIES]),
     }
 
 
@@ -172,12 +184,21 @@ class Store:
     def views_root(self) -> Path:
         return self.home / "views"
 
+    def batch_views(self, kept: int = 2) -> AbstractContextManager[BatchViews]:
+        return DuckDBViews(self.views_root, kept)
+
+    def realtime(self) -> AbstractContextManager[RealtimeViews]:
+        return SQLiteRealtime(self.serving_db)
+
+    def serving(self) -> AbstractContextManager[ServingViews]:
+        return EmbeddedServing(self.serving_db, self.views_root)
+
     def publish(self, clicks: list[Click], horizon_hour: int, source: str = SOURCE, kept: int = 2) -> Manifest:
         """Publish a generation of the records before a horizon, which it takes as all there are so far."""
         wiki, month = self.months[source]
         covered = [click for click in clicks if click.hour < horizon_hour]
         views = batch_tables(covered)
-        with DuckDBViews(self.views_root, kept) as batch_views:
+        with self.batch_views(kept) as batch_views:
             generation = batch_views.begin(wiki, month)
             rows = {view.value: batch_views.writer(generation, view)(rows.to_batches()) for view, rows in views.items()}
             graph = link_graph(covered)
@@ -219,7 +240,7 @@ class Store:
 
     def stream(self, *batches: MicroBatch) -> None:
         """Commit micro-batches under the store's incarnation, which readers take."""
-        with SQLiteRealtime(self.serving_db) as realtime:
+        with self.realtime() as realtime:
             if realtime.progress(self.incarnation) is None:
                 realtime.begin(self.incarnation, StreamProgress(), LIVE_TOTALS.empty_table())
                 realtime.adopt(self.incarnation, realtime.current())
@@ -228,11 +249,35 @@ class Store:
 
     def retire(self) -> None:
         """Drop realtime rows that no retained generation needs."""
-        with DuckDBViews(self.views_root, 2) as batch_views, SQLiteRealtime(self.serving_db) as realtime:
+        with self.batch_views() as batch_views, self.realtime() as realtime:
             horizons: dict[str, datetime] = {}
             for manifest in batch_views.retained():
                 horizons[manifest.source] = min(manifest.horizon, horizons.get(manifest.source, manifest.horizon))
             realtime.retire(horizons)
+
+
+@dataclass
+class CassandraStore(Store):
+    """The same in a keyspace."""
+
+    cassandra: Cassandra = field(kw_only=True)
+    grace_seconds: float = 60.0
+
+    def batch_views(self, kept: int = 2) -> CassandraBatchViews:
+        return CassandraBatchViews(
+            self.cassandra,
+            LocalFiles(self.home / "files"),
+            self.home / "leases",
+            kept,
+            query_seconds=self.grace_seconds,
+        )
+
+    def realtime(self) -> CassandraRealtime:
+        return CassandraRealtime(self.cassandra, self.grace_seconds)
+
+    def serving(self) -> CassandraServing:
+        files = LocalFiles(self.home / "files")
+        return CassandraServing(self.cassandra, files, self.batch_views(), state_seconds=0)
 
 
 def _pairs(classes: pa.Table) -> dict[str, int]:

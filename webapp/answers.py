@@ -62,7 +62,8 @@ def article(reading: Reading, title: str) -> dict[str, Any]:
     """An article's numbers.
 
     ``in`` = sum of ``entries`` (by kind) + ``in_link`` + ``in_other``, in each part. ``ranks`` are batch only; a rank
-    is null outside the link graph, ``of`` says how many articles are in it.
+    is null outside the link graph, ``of`` says how many articles are in it. ``community`` likewise; its name is the
+    title of the member with most clicks in by links.
 
     :raises NotFound: with ``near``, titles like it.
     """
@@ -86,7 +87,13 @@ def article(reading: Reading, title: str) -> dict[str, Any]:
             **{name: _rank(row, name) for name in RANKS},
             "of": manifest.linked_articles if manifest else 0,
         },
+        "community": _community(reading, title),
     }
+
+
+def _community(reading: Reading, title: str) -> dict[str, Any] | None:
+    row = reading.community(title)
+    return {"name": row["community"], "size": row["size"]} if row else None
 
 
 def _names(wiki: str, title: str) -> dict[str, str]:

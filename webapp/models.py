@@ -55,7 +55,7 @@ class RankingPath(MonthPath):
 
 
 class ExportPath(MonthPath):
-    view: str = Field(description="articles, sources, destinations, rankings, classes or graph.")
+    view: str = Field(description="articles, sources, destinations, rankings, classes, communities or graph.")
 
 
 class TitleQuery(_Asked):
@@ -147,6 +147,13 @@ class Entries(_Answer):
     other: Count
 
 
+class Community(_Answer):
+    """Articles between which readers move, named by the one with most clicks in by links; ``size`` counts them."""
+
+    name: str
+    size: int
+
+
 class Article(Envelope):
     """An article's numbers; in = entries + in_link + in_other."""
 
@@ -162,6 +169,7 @@ class Article(Envelope):
     out_pairs: int
     dead_end_share: float | None = Field(description="max(0, 1 - out/in); null without clicks in.")
     ranks: Ranks
+    community: Community | None = Field(description="Null outside the link graph. Batch only.")
 
 
 class NeighbourItem(_Answer):

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from readerflow.common import canonical
 from readerflow.common.decode import ERROR_CLASSES, Decoded, decode, encode
 from readerflow.common.records import (
     CLASS_OF,
+    CLICKS,
     CONTROLS,
     ENTRIES,
     LINK_TYPES,
@@ -246,3 +248,129 @@ def test_an_empty_batch_and_a_null_value_are_no_exception() -> None:
     assert decode_all([]).records.schema == RECORDS
     found = decode(pa.array([5]), pa.nulls(1, pa.binary()), pa.array([None], pa.binary()))
     assert found.rejects["error_class"].to_pylist() == ["not_json"]
+
+
+# The layout of our own records is read by a path of its own; it must judge as the path for any JSON does ------------
+
+
+def as_written(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def by_both_paths(values: list[bytes]) -> tuple[Decoded, Decoded]:
+    """What the decoder says, and what it says when nothing is of its own layout."""
+    plain = decode_all(values)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(canonical, "read", lambda texts: (np.zeros(len(texts), np.bool_), CLICKS.empty_table()))
+        return plain, decode_all(values)
+
+
+def assert_both_paths_agree(values: list[bytes]) -> None:
+    plain, careful = by_both_paths(values)
+    for kind in ("records", "controls", "rejects"):
+        assert getattr(plain, kind).equals(getattr(careful, kind))
+
+
+fields = {
+    "source": st.sampled_from(["0123456789abcdef", "s", "x" * 64, "x" * 65, "a b", "š", ""]),
+    "seq": st.sampled_from([0, 7, 12345678, 123456789, 10**15, 10**16, 2**63 - 1, 2**63, -1, 1.5]),
+    "wiki": st.sampled_from(["hrwiki", "h", "x" * 32, "x" * 33, "HR", "hr\n"]),
+    "month": st.sampled_from(["2025-03", "2025-02", "2025-13", "1969-03", "9999-03", "2025-3", "2024-02"]),
+    "event_time": st.sampled_from([
+        "2025-03-31T23:00Z", "2025-03-31T23:00:59Z", "2025-03-32T23:00Z", "2025-02-29T00:00Z", "2025-02-30T00:00Z",
+        "2024-02-29T23:59Z", "2025-03-01T24:00Z", "2025-03-01T00:00", "2025-03-01", "2025-03-01T00:00:60Z", "Z",
+    ]),
+    "referrer": st.sampled_from(["Zagreb", "other-search", "other-google", "", "a b", "x" * 255, "x" * 256]),
+    "article": st.one_of(
+        titles, st.text(max_size=3), st.sampled_from(["\x7f", "\x80", "\xa0", "«", "\ufeff", "\uffee", "š" * 128, "a"])
+    ),
+    "link_type": st.sampled_from([*LINK_TYPES, "links", ""]),
+    "clicks": st.sampled_from([1, 99, 0, 2**63 - 1, 2**63, -3, 10**8]),
+}  # fmt: skip
+#: Values of which most fields are good.
+nearly_good = st.fixed_dictionaries({}, optional=fields).map(lambda changes: as_written(GOOD | changes))
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A value of the layout in which bytes were changed, put in, taken out or repeated."""
+    value = bytearray(draw(nearly_good | st.sampled_from([as_written(BEAT), as_written(REPLACED)])))
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(value)))
+        piece = draw(st.sampled_from(
+            [b"", b"0", b"-", b"9", b'"', b"\\", b"\\u0041", b"\n", b"\0", b" ", b",", b"{", b"}", b"\xff", b"\xc2",
+             b"Z", b"null", b'"clicks":1,', b'"control":null,', b'"x":1,', b"1e1", b".0"]
+        ))  # fmt: skip
+        value[at : at + draw(st.integers(0, 2))] = piece
+    return bytes(value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(nearly_good | mutated(), min_size=1, max_size=8))
+def test_own_records_are_judged_as_any_json_is(values: list[bytes]) -> None:
+    assert_both_paths_agree(values)
+
+
+def test_every_byte_of_an_own_record_counts() -> None:
+    value = as_written(GOOD)
+    others = [bytes([byte]) for byte in b'"\\ 0-9{},:\n\0\xffZaA'] + [b"", b"00", b'"",']
+    assert_both_paths_agree([value[:at] + other + value[at + 1 :] for at in range(len(value)) for other in others])
+    assert_both_paths_agree([value[:at] for at in range(len(value))] + [value[at:] for at in range(len(value))])
+
+
+def test_legal_and_bad_values_are_judged_alike_in_the_own_layout() -> None:
+    documents = [document for document in LEGAL.values() if "control" not in document]
+    for values in BAD.values():
+        documents += [found for value in values if isinstance(found := _json(value), dict)]
+    assert_both_paths_agree([as_written(document) for document in documents] + ALL_BAD)
+
+
+def _json(value: bytes) -> Any:
+    try:
+        text = value.decode()
+        return None if "\\ud" in text else json.loads(text)
+    except ValueError:
+        return None
+
+
+def test_own_records_take_the_short_path_and_keep_their_order_among_others() -> None:
+    own, other = as_written(GOOD), as_bytes(GOOD)
+    values = [own, other, as_written(BEAT), own, b"{", as_written(GOOD | {"article": 'a"b'}), own] * 3000
+    taken, records = canonical.read(pa.array([value.decode() for value in values]))
+    assert taken.tolist() == [True, False, False, True, False, False, True] * 3000
+    assert records.num_rows == 9000
+    found = decode_all(values)
+    kept = [place for place in range(len(values)) if place % 7 in (0, 1, 3, 5, 6)]
+    assert found.records["offset"].to_pylist() == [100 + place for place in kept]
+    assert found.records["article"].to_pylist()[:5] == [GOOD["article"]] * 3 + ['a"b', GOOD["article"]]
+    assert (found.controls.num_rows, found.rejects.num_rows) == (3000, 3000)
+
+
+def test_a_slice_of_values_is_read_as_if_it_stood_alone() -> None:
+    values = pa.array([as_written(GOOD | {"seq": seq}) for seq in range(10)], pa.binary())
+    found = decode(pa.array([3, 4]), pa.nulls(2, pa.binary()), values.slice(3, 2))
+    assert found.records["seq"].to_pylist() == [3, 4]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(records | st.builds(lambda row, text: row | {"article": text}, records, st.text()), min_size=1, max_size=9)
+)
+def test_own_records_are_written_as_any_json_encoder_would(rows: list[dict[str, Any]]) -> None:
+    table = pa.Table.from_pylist(rows, schema=ENTRIES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(canonical, "write", lambda _: None)
+        expected = encode(table)
+    assert encode(table).equals(expected)
+
+
+def test_heartbeats_stand_in_their_places_among_records_that_are_written() -> None:
+    row = GOOD | {"kind": 0, "event_time": datetime(2025, 3, 31, 23), "until": None}
+    beat = BEAT | {"kind": 1, "event_time": datetime(2025, 3, 31, 23), "until": datetime(2025, 4, 1)}
+    rows = [row | {"seq": seq} for seq in range(400)]
+    for place in (0, 7, 8, 399):
+        rows[place] = beat | {"seq": place}
+    found = decode_all(encode(pa.Table.from_pylist(rows, schema=ENTRIES)).to_pylist())
+    assert found.controls["offset"].to_pylist() == [100, 107, 108, 499]
+    assert found.controls["seq"].to_pylist() == [0, 7, 8, 399]
+    assert found.records["seq"].to_pylist() == [seq for seq in range(400) if seq not in (0, 7, 8, 399)]

@@ -125,6 +125,8 @@ def test_a_footer_accounts_for_each_offset_and_tells_hours_slots_and_sources(hom
     assert (segment.first_offset, segment.last_offset) == (0, 9)
     assert (segment.records, segment.controls, segment.rejects, segment.duplicates) == (4, 4, 1, 1)
     mine = segment.sources[SOURCE]
+    beats = ((0, 2), (1, 5), (3, 6))
+    assert mine.heartbeats == [(START + hour * HOUR, START + (hour + 1) * HOUR, offset) for hour, offset in beats]
     assert (mine.wiki, mine.month, mine.last_seq) == (WIKI, MONTH, 7)
     assert mine.hours == {
         START: HourFacts(0, 2, {"external": 3, "link": 4}),
@@ -230,6 +232,14 @@ def test_a_file_ends_after_its_rows_and_ranges_are_contiguous(home: Home) -> Non
     assert home.archive(segment_rows=10).files == 3
     assert [(s.first_offset, s.last_offset) for s in home.master.segments()] == [(0, 9), (10, 19), (20, 24)]
     assert home.seqs(1) == list(range(25))
+
+
+def test_a_file_ends_after_its_bytes(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("readerflow.kafka.archiver.READ_ENTRIES", 2)
+    home.append(0, *(record(seq, article="A" * 200) for seq in range(10)))
+    assert home.archive(segment_bytes=2 * 2 * 200).files == 3
+    assert [(one.first_offset, one.last_offset) for one in home.master.segments()] == [(0, 3), (4, 7), (8, 9)]
+    assert home.seqs() == list(range(10))
 
 
 def test_a_hole_is_filled_from_the_log_without_touching_its_neighbours(home: Home) -> None:

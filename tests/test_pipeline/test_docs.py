@@ -15,6 +15,8 @@ BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)#:]+)(?:#[^)]*)?\)")
 #: Commands of the docs that tests of their own run: they set up a machine, fetch from the net or serve for ever.
 ELSEWHERE = ("make ", "source ", "git ", "readerflow fetch", "readerflow serve", "readerflow demo")
+#: Its commands are run by test_running_servers.py, on ports of its own.
+SERVERS_PAGE = "run-the-cluster.md"
 
 
 def pages() -> list[Path]:
@@ -26,14 +28,22 @@ def commands(page: Path) -> list[str]:
     return [line for line in lines if line and not line.startswith(ELSEWHERE)]
 
 
-@pytest.mark.parametrize("page", [page for page in pages() if commands(page)], ids=lambda page: str(page.name))
+@pytest.mark.parametrize(
+    "page",
+    [page for page in pages() if commands(page) and page.name != SERVERS_PAGE],
+    ids=lambda page: str(page.name),
+)
 def test_the_commands_of_a_page_run_in_their_order(page: Path, tmp_path: Path) -> None:
+    run_commands(page, tmp_path)
+
+
+def run_commands(page: Path, folder: Path, **variables: str) -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     for command in commands(page):
         done = subprocess.run(
             ["/bin/bash", "-euo", "pipefail", "-c", command],
-            cwd=tmp_path,
-            env={**os.environ, "PATH": path},
+            cwd=folder,
+            env={**os.environ, "PATH": path, **variables},
             capture_output=True,
             text=True,
             timeout=300,

@@ -6,9 +6,10 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from readerflow.common.settings import Settings
+from readerflow.storage import parquet_archive
 from readerflow.storage.archive import (
     ARCHIVED,
     AlreadyPublished,
@@ -28,6 +31,7 @@ from readerflow.storage.archive import (
     SourceFacts,
     gaps,
 )
+from readerflow.storage.footer_index import Listing
 from readerflow.storage.local_archive import LocalArchive
 from readerflow.storage.log import ActiveSource
 from tests.log_entries import MONTH, SOURCE, START, WIKI, record
@@ -35,19 +39,27 @@ from tests.log_entries import MONTH, SOURCE, START, WIKI, record
 Opener = Callable[[], Archive]
 
 
-def local_archive(folder: Path) -> AbstractContextManager[Archive]:
-    return LocalArchive(folder / "archive")
-
-
-#: Every adapter: a function of a folder to an archive that a with-block closes.
-ADAPTERS = [local_archive]
-
-
-@pytest.fixture(params=ADAPTERS)
+@pytest.fixture(params=["local", pytest.param("hdfs", marks=pytest.mark.cluster)])
 def open_archive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
     """Opens the same archive again and again, as other processes would."""
     with ExitStack() as stack:
-        yield lambda: stack.enter_context(request.param(tmp_path))
+        if request.param == "local":
+            yield lambda: stack.enter_context(LocalArchive(tmp_path / "archive"))
+        else:
+            yield stack.enter_context(hdfs_archives(request.getfixturevalue("cluster"), tmp_path))
+
+
+@contextmanager
+def hdfs_archives(settings: Settings, folder: Path) -> Iterator[Opener]:
+    """Opens an archive in a folder of this test's own, which goes at its end; each has an index of its own."""
+    from readerflow.storage.hdfs_archive import HdfsArchive
+    from readerflow.storage.hdfs_files import HdfsFiles
+
+    own = settings.model_copy(update={"hdfs_root": f"{settings.hdfs_root}/archive_{os.urandom(4).hex()}"})
+    with ExitStack() as stack, HdfsFiles(own) as files:
+        machines = count()
+        yield lambda: stack.enter_context(HdfsArchive(files, folder / f"machine{next(machines)}" / "index.db"))
+        files.remove("")
 
 
 @pytest.fixture
@@ -117,7 +129,7 @@ def test_a_published_file_is_seen_at_once_by_all_with_its_rows_and_footer(
     for reader in (archive, other, open_archive()):
         assert reader.segments() == [published]
         assert reader.next_offset(0) == 15
-    assert pq.read_table(published.uri, partitioning=None).equals(rows_of(0, 9))
+        assert reader.read(published).equals(rows_of(0, 9))
 
 
 def test_a_file_without_records_counts_too(archive: Archive) -> None:
@@ -156,6 +168,14 @@ def test_archivers_that_race_for_a_range_have_one_winner(open_archive: Opener) -
         thread.join(60)
     assert sorted(results) == ["lost", "lost", "lost", "won"]
     assert bare(archives[0].segments()) == [segment_of(0, 99)]
+
+
+def test_a_file_is_read_from_an_offset_on(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_archive, "ROW_GROUP_ROWS", 4)
+    published = publish(archive, 10, 29)
+    for first in (0, 10, 17, 18, 29, 30):
+        found = archive.read(published, ["offset", "clicks"], first)
+        assert found.equals(rows_of(max(first, 10), 29).select(["offset", "clicks"])), first
 
 
 def test_segments_come_by_partition_and_offset(archive: Archive) -> None:
@@ -311,12 +331,12 @@ def test_a_reader_that_looked_before_a_file_appeared_does_not_hide_it_from_other
         look = slow._listed
         third: list[Segment] = []
 
-        def look_and_pause() -> Iterator[Any]:
-            found = list(look())
+        def look_and_pause(partition: int | None) -> Listing:
+            found = look(partition)
             if not third:
                 third.append(publish(local, 20, 29))
                 assert local.segments() == [first, second, *third]
-            return iter(found)
+            return found
 
         monkeypatch.setattr(slow, "_listed", look_and_pause)
         slow.next_offset(0)

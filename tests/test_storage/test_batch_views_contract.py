@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +16,7 @@ import pytest
 
 from readerflow.storage.batch_views import (
     BATCH_SCHEMAS,
+    BatchViews,
     Generation,
     LinkGraph,
     Manifest,
@@ -22,7 +25,11 @@ from readerflow.storage.batch_views import (
     Superseded,
     View,
 )
+from readerflow.storage.cassandra import Cassandra
+from readerflow.storage.cassandra_batch import CassandraBatchViews
+from readerflow.storage.cassandra_pointers import Change, Pointer, change_month, read_pointer
 from readerflow.storage.duckdb_views import DuckDBViews
+from readerflow.storage.generation_files import LocalFiles
 from readerflow.storage.lease import is_leased
 from readerflow.storage.serving_schema import open_serving
 
@@ -36,21 +43,121 @@ GRAPH = LinkGraph(
 )
 EDGES = [("A", "B\"/'", 10), ("A", "Č", 20), ("Č", "A", 30)]
 
-Open = Callable[..., DuckDBViews]
+Open = Callable[..., BatchViews]
+
+
+class Adapter(Protocol):
+    """An adapter and what tests see of it from below."""
+
+    def open(self, kept: int) -> DuckDBViews | CassandraBatchViews: ...
+
+    def stored(self) -> set[str]:
+        """Generations of which anything is left."""
+
+    def replace_source(self, source: str, since: int) -> None:
+        """What the stream does when a replay replaces another one."""
+
+    def source(self) -> tuple[str | None, int | None]:
+        """The active source and since when it is."""
+
+    def begin_and_die(self) -> str:
+        """Begin a generation in a process that dies."""
+
+
+class Embedded:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def open(self, kept: int) -> DuckDBViews:
+        return DuckDBViews(self.folder / "views", kept)
+
+    def stored(self) -> set[str]:
+        return {path.name for path in (self.folder / "views").glob("*/*/*")}
+
+    def replace_source(self, source: str, since: int) -> None:
+        serving = open_serving(self.folder / "serving.db")
+        serving.execute("update pointers set source = ?, since = ?", (source, since))
+        serving.close()
+
+    def source(self) -> tuple[str | None, int | None]:
+        serving = open_serving(self.folder / "serving.db")
+        found: tuple[str | None, int | None] = serving.execute("select source, since from pointers").fetchone()
+        serving.close()
+        return found
+
+    def begin_and_die(self) -> str:
+        return dying(
+            "import os, sys; from pathlib import Path; from readerflow.storage.duckdb_views import DuckDBViews\n"
+            "print(DuckDBViews(Path(sys.argv[1]), 2).begin('hrwiki', '2025-03').id, flush=True); os._exit(9)",
+            self.folder / "views",
+        )
+
+
+class Cluster:
+    def __init__(self, folder: Path, cassandra: Cassandra) -> None:
+        self.folder = folder
+        self.cassandra = cassandra
+
+    def open(self, kept: int) -> CassandraBatchViews:
+        files = LocalFiles(self.folder / "files")
+        return CassandraBatchViews(self.cassandra, files, self.folder / "leases", kept, query_seconds=0)
+
+    def stored(self) -> set[str]:
+        names = {path.name for path in (self.folder / "files").glob("*/*/*")}
+        for table in ("pages", "bounds", "generations", "generation_months", "leases"):
+            found = self.cassandra.rows(f"select generation from {{ks}}.{table}")
+            names |= {row[0] for row in found if row[0] is not None}
+        return names
+
+    def replace_source(self, source: str, since: int) -> None:
+        change_month(
+            self.cassandra,
+            *MONTH,
+            lambda state: (
+                None if state.pointer.source == source else Change(Pointer(state.pointer.generation, source, since))
+            ),
+            patience=0,
+        )
+
+    def source(self) -> tuple[str | None, int | None]:
+        pointer = read_pointer(self.cassandra, *MONTH)
+        return pointer.source, pointer.since
+
+    def begin_and_die(self) -> str:
+        return dying(
+            "import os, sys; from pathlib import Path\n"
+            "from readerflow.storage.cassandra import Cassandra, CassandraAddress\n"
+            "from readerflow.storage.cassandra_batch import CassandraBatchViews\n"
+            "from readerflow.storage.generation_files import LocalFiles\n"
+            "cassandra = Cassandra(CassandraAddress((sys.argv[2],), int(sys.argv[3]), sys.argv[4]))\n"
+            "root = Path(sys.argv[1])\n"
+            "views = CassandraBatchViews(cassandra, LocalFiles(root / 'files'), root / 'leases', 2)\n"
+            "print(views.begin('hrwiki', '2025-03').id, flush=True); os._exit(9)",
+            self.folder,
+            self.cassandra.address.hosts[0],
+            self.cassandra.address.port,
+            self.cassandra.address.keyspace,
+        )
+
+
+def dying(code: str, *arguments: object) -> str:
+    died = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+    assert died.returncode == 9, died.stderr
+    return died.stdout.strip()
+
+
+@pytest.fixture(params=["embedded", pytest.param("cluster", marks=pytest.mark.cluster)])
+def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Adapter:
+    if request.param == "embedded":
+        return Embedded(tmp_path)
+    return Cluster(tmp_path, request.getfixturevalue("empty_cassandra"))
 
 
 @pytest.fixture
-def open_views(tmp_path: Path) -> Iterator[Open]:
-    """Opens the adapter on the test's own folder; all are closed afterwards."""
-    opened: list[DuckDBViews] = []
-
-    def open_one(kept: int = 2) -> DuckDBViews:
-        opened.append(DuckDBViews(tmp_path / "views", kept).__enter__())
-        return opened[-1]
-
-    yield open_one
-    for views in opened:
-        views.__exit__(None, None, None)
+def open_views(adapter: Adapter) -> Iterator[Open]:
+    """Opens the adapter on the test's own store; all are closed afterwards."""
+    with ExitStack() as stack:
+        yield lambda kept=2: stack.enter_context(adapter.open(kept))
 
 
 def manifest_of(generation: Generation, horizon_hours: int = 24, source: str = "s1", since: int = -1) -> Manifest:
@@ -70,7 +177,7 @@ def article(title: str, clicks: int) -> dict[str, object]:
     return values | {"article": title, "in_clicks": clicks, "pagerank_position": None}
 
 
-def write(views: DuckDBViews, titles: tuple[str, ...] = ("A",), clicks: int = 1) -> Generation:
+def write(views: BatchViews, titles: tuple[str, ...] = ("A",), clicks: int = 1) -> Generation:
     generation = views.begin(*MONTH)
     rows = pa.RecordBatch.from_pylist([article(title, clicks) for title in titles], BATCH_SCHEMAS[View.ARTICLES])
     assert views.writer(generation, View.ARTICLES)(iter([rows])) == len(titles)
@@ -78,14 +185,14 @@ def write(views: DuckDBViews, titles: tuple[str, ...] = ("A",), clicks: int = 1)
     return generation
 
 
-def publish(views: DuckDBViews, clicks: int = 1, horizon_hours: int = 24) -> Manifest:
+def publish(views: BatchViews, clicks: int = 1, horizon_hours: int = 24) -> Manifest:
     generation = write(views, clicks=clicks)
     manifest = manifest_of(generation, horizon_hours)
     views.publish(generation, manifest)
     return manifest
 
 
-def exported(views: DuckDBViews, generation: str, view: View = View.ARTICLES) -> list[dict[str, object]]:
+def exported(views: BatchViews, generation: str, view: View = View.ARTICLES) -> list[dict[str, object]]:
     return [row for batch in views.export(generation, view) for row in batch.to_pylist()]
 
 
@@ -132,7 +239,7 @@ def test_a_writer_survives_pickling(open_views: Open) -> None:
 
 
 def test_the_second_of_two_runs_that_began_together_is_superseded_and_leaves_nothing(
-    open_views: Open, tmp_path: Path
+    open_views: Open, adapter: Adapter
 ) -> None:
     first, second = open_views(), open_views()
     winner, loser = write(first, clicks=1), write(second, clicks=2)
@@ -140,28 +247,26 @@ def test_the_second_of_two_runs_that_began_together_is_superseded_and_leaves_not
     with pytest.raises(Superseded, match="run the batch again"):
         second.publish(loser, manifest_of(loser))
     assert exported(first, winner.id)[0]["in_clicks"] == 1
-    assert [path.name for path in (tmp_path / "views").glob("*/*/*")] == [winner.id]
+    assert adapter.stored() == {winner.id}
     assert second.sweep() == []
 
 
 def test_a_source_that_was_replaced_meanwhile_supersedes_the_run_that_counted_the_old_one(
-    open_views: Open, tmp_path: Path
+    open_views: Open, adapter: Adapter
 ) -> None:
     views = open_views()
     published = publish(views)
     generation = write(views)
-    serving = open_serving(tmp_path / "serving.db")
-    serving.execute("update pointers set source = 's2', since = 500")
+    adapter.replace_source("s2", 500)
     with pytest.raises(Superseded, match="replaced by s2"):
         views.publish(generation, manifest_of(generation, source="s1"))
     assert views.current(*MONTH) == published
     generation = write(views)
     views.publish(generation, manifest_of(generation, source="s2", since=500))
-    assert serving.execute("select source, since from pointers").fetchall() == [("s2", 500)]
-    serving.close()
+    assert adapter.source() == ("s2", 500)
 
 
-def test_a_newer_source_supersedes_one_that_a_slow_reader_still_holds_active(open_views: Open, tmp_path: Path) -> None:
+def test_a_newer_source_supersedes_one_that_a_slow_reader_still_holds_active(open_views: Open) -> None:
     views = open_views()
     publish(views)
     generation = write(views)
@@ -171,12 +276,13 @@ def test_a_newer_source_supersedes_one_that_a_slow_reader_still_holds_active(ope
         views.publish(generation, manifest_of(generation, source="s1", since=-1))
 
 
-def test_a_discarded_generation_is_gone_with_its_lease(open_views: Open, tmp_path: Path) -> None:
+def test_a_discarded_generation_is_gone_with_its_lease(open_views: Open, adapter: Adapter, tmp_path: Path) -> None:
     views = open_views()
     generation = write(views)
     assert any(is_leased(path) for path in (tmp_path / "leases").iterdir())
     views.discard(generation)
-    assert not any(path.is_file() for folder in ("views", "leases") for path in (tmp_path / folder).rglob("*"))
+    assert adapter.stored() == set()
+    assert not any(path.is_file() for path in (tmp_path / "leases").rglob("*"))
     assert views.sweep() == []
 
 
@@ -211,7 +317,7 @@ def test_rolling_back_an_unknown_month_is_refused(open_views: Open) -> None:
 
 
 @pytest.mark.parametrize("kept", [1, 2, 3])
-def test_sweep_keeps_the_newest_generations_of_each_month(open_views: Open, tmp_path: Path, kept: int) -> None:
+def test_sweep_keeps_the_newest_generations_of_each_month(open_views: Open, adapter: Adapter, kept: int) -> None:
     views = open_views(kept)
     manifests = [publish(views, clicks=number) for number in range(5)]
     other = views.begin("hrwiki", "2025-04")
@@ -220,31 +326,24 @@ def test_sweep_keeps_the_newest_generations_of_each_month(open_views: Open, tmp_
     assert sorted(gone) == sorted(manifest.generation for manifest in manifests[:-kept])
     assert views.retained(*MONTH) == manifests[-kept:]
     assert views.current("hrwiki", "2025-04") is not None
-    assert {path.name for path in (tmp_path / "views").glob("*/*/*")} == {
-        *(manifest.generation for manifest in manifests[-kept:]),
-        other.id,
-    }
+    assert adapter.stored() == {*(manifest.generation for manifest in manifests[-kept:]), other.id}
     assert views.sweep() == []
 
 
-def test_sweep_leaves_a_running_build_and_takes_a_dead_one(open_views: Open, tmp_path: Path) -> None:
+def test_sweep_leaves_a_running_build_and_takes_a_dead_one(open_views: Open, adapter: Adapter) -> None:
     views = open_views()
     running = write(views)
-    code = (
-        "import os, sys; from pathlib import Path; from readerflow.storage.duckdb_views import DuckDBViews\n"
-        "print(DuckDBViews(Path(sys.argv[1]), 2).begin('hrwiki', '2025-03').id, flush=True); os._exit(9)"
-    )
-    died = subprocess.run([sys.executable, "-c", code, tmp_path / "views"], capture_output=True, text=True)
-    assert died.returncode == 9, died.stderr
-    assert views.sweep() == [died.stdout.strip()]
-    assert [path.name for path in (tmp_path / "views").glob("*/*/*")] == [running.id]
+    dead = adapter.begin_and_die()
+    assert views.sweep() == [dead]
+    assert adapter.stored() == {running.id}
     views.publish(running, manifest_of(running))
 
 
-def test_sweep_takes_a_folder_that_no_generation_owns(open_views: Open, tmp_path: Path) -> None:
+def test_sweep_takes_a_folder_that_no_generation_owns(tmp_path: Path) -> None:
     orphan = tmp_path / "views" / "hrwiki" / "2025-03" / "19990101T000000-00000000"
     orphan.mkdir(parents=True)
-    open_views().sweep()
+    with DuckDBViews(tmp_path / "views", 2) as views:
+        views.sweep()
     assert not orphan.exists()
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 from readerflow.common.decode import ERROR_CLASSES, encode
 from readerflow.common.records import CONTROLS, MAX_RAW_BYTES, RECORDS, REJECTS, Kind
+from readerflow.common.settings import Settings
 from readerflow.storage.log import ActiveSource, EventLog, LogUnavailable, OffsetGone
 from readerflow.storage.sqlite_log import SQLiteLog
 from tests.log_entries import MONTH, SOURCE, WIKI, entries, heartbeat, record, replacement
@@ -29,15 +31,41 @@ def sqlite_log(folder: Path, partitions: int = PARTITIONS, topic: str = "clicks"
     return SQLiteLog(folder / "log.db", topic, partitions)
 
 
-#: Every adapter: a function of (folder, partitions, topic) to a log that a with-block closes.
-ADAPTERS = [sqlite_log]
-
-
-@pytest.fixture(params=ADAPTERS)
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("confluent", marks=pytest.mark.cluster),
+        pytest.param("kafka-python", marks=pytest.mark.cluster),
+    ]
+)
 def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
-    """Opens the same log again and again, as other processes would."""
+    """Opens the same log again and again, as other processes would: a function of (partitions, topic)."""
     with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(request.param(tmp_path, **options))
+        if request.param == "sqlite":
+            yield lambda **options: stack.enter_context(sqlite_log(tmp_path, **options))
+        else:
+            cluster = request.getfixturevalue("cluster").model_copy(update={"kafka_client": request.param})
+            yield stack.enter_context(kafka_logs(cluster))
+
+
+@contextmanager
+def kafka_logs(settings: Settings) -> Iterator[Opener]:
+    """Opens topics of this test's own, which are deleted at its end."""
+    from readerflow.storage.kafka_log import KafkaLog
+    from readerflow.storage.kafka_topic import delete_topic
+
+    unique = os.urandom(4).hex()
+    topics: set[str] = set()
+    with ExitStack() as stack:
+
+        def open_topic(partitions: int = PARTITIONS, topic: str = "clicks") -> EventLog:
+            name = f"{unique}.{topic}"
+            topics.add(name)
+            return stack.enter_context(KafkaLog(settings, name, partitions))
+
+        yield open_topic
+    for topic in topics:
+        delete_topic(settings, topic)
 
 
 @pytest.fixture
@@ -113,7 +141,7 @@ def test_a_read_may_begin_and_end_anywhere(log: EventLog) -> None:
         log.flush()
     kinds = [seq % 3 != 0 for first in (0, 4, 5) for seq in range(first, first + 4)]
     for start in range(13):
-        for limit in range(14):
+        for limit in (0, 1, 2, 5, 12, 13):
             found = log.read(1, start, limit)
             stop = min(start + limit, 12)
             assert found.next_offset == max(stop, start)

@@ -13,6 +13,8 @@ import pytest
 
 from readerflow.common.crash import Crashed
 from readerflow.storage.batch_views import Superseded
+from readerflow.storage.cassandra import Cassandra
+from readerflow.storage.cassandra_realtime import CassandraRealtime
 from readerflow.storage.log import ActiveSource
 from readerflow.storage.realtime_views import (
     LIVE_ARTICLES,
@@ -25,7 +27,7 @@ from readerflow.storage.realtime_views import (
     StreamProgress,
 )
 from readerflow.storage.sqlite_realtime import SQLiteRealtime
-from tests.realtime_rows import Rows, feeds, hour_number, live_rows, pointer
+from tests.realtime_rows import CassandraRows, Rows, SQLiteRows, hour_number
 from tests.serving_store import table
 
 START = datetime(2025, 2, 1)
@@ -34,10 +36,28 @@ MONTHS = {SOURCE: ("testwiki", "2025-02"), "s2": ("testwiki", "2025-02"), "s3": 
 SEEDED = StreamProgress(offsets={0: 5, 1: 0}, months=MONTHS, rows_from={SOURCE: START})
 
 
-@pytest.fixture(params=["sqlite"])
-def views(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealtimeViews]:
-    with SQLiteRealtime(tmp_path / "serving.db") as opened:
+@pytest.fixture(params=["embedded", pytest.param("cluster", marks=pytest.mark.cluster)])
+def profile(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def cassandra(profile: str, request: pytest.FixtureRequest) -> Cassandra | None:
+    if profile == "embedded":
+        return None
+    opened: Cassandra = request.getfixturevalue("empty_cassandra")
+    return opened
+
+
+@pytest.fixture
+def views(cassandra: Cassandra | None, tmp_path: Path) -> Iterator[RealtimeViews]:
+    with SQLiteRealtime(tmp_path / "serving.db") if cassandra is None else CassandraRealtime(cassandra, 0) as opened:
         yield opened
+
+
+@pytest.fixture
+def rows(cassandra: Cassandra | None, tmp_path: Path) -> SQLiteRows | CassandraRows:
+    return SQLiteRows(tmp_path) if cassandra is None else CassandraRows(cassandra)
 
 
 def at(hour: int) -> datetime:
@@ -77,11 +97,11 @@ def begin(views: RealtimeViews, name: str = "i1") -> None:
     views.adopt(name, None)
 
 
-def test_a_batch_adds_rows_and_progress(views: RealtimeViews, tmp_path: Path) -> None:
+def test_a_batch_adds_rows_and_progress(views: RealtimeViews, rows: SQLiteRows | CassandraRows) -> None:
     begin(views)
     views.commit("i1", batch(1))
     assert views.progress("i1") == batch(1).progress
-    assert live_rows(tmp_path, SOURCE) == {
+    assert rows.live(SOURCE) == {
         "live_pairs": {
             (number(0), "Zagreb", "Split", "link"): (7,),
             (number(0), "other-search", "Split", "external"): (7,),
@@ -93,39 +113,41 @@ def test_a_batch_adds_rows_and_progress(views: RealtimeViews, tmp_path: Path) ->
     }
 
 
-def test_rows_of_the_same_key_add_up(views: RealtimeViews, tmp_path: Path) -> None:
+def test_rows_of_the_same_key_add_up(views: RealtimeViews, rows: SQLiteRows | CassandraRows) -> None:
     begin(views)
     views.commit("i1", batch(1, clicks=7))
     views.commit("i1", batch(2, clicks=3))
-    found = live_rows(tmp_path, SOURCE)
+    found = rows.live(SOURCE)
     assert set(found["live_pairs"].values()) == {(10,)}
     assert found["live_articles"][number(0), "Split"] == (20, 0)
     assert found["live_totals"][0, number(0), "link"] == (110,)
 
 
-def test_a_committed_batch_changes_nothing_when_it_comes_again(views: RealtimeViews, tmp_path: Path) -> None:
+def test_a_committed_batch_changes_nothing_when_it_comes_again(
+    views: RealtimeViews, rows: SQLiteRows | CassandraRows
+) -> None:
     begin(views)
     views.commit("i1", batch(1))
     views.commit("i1", batch(2, hour=1))
-    before = live_rows(tmp_path, SOURCE)
+    before = rows.live(SOURCE)
     views.commit("i1", batch(2, hour=1))
     views.commit("i1", batch(1))
-    assert live_rows(tmp_path, SOURCE) == before
+    assert rows.live(SOURCE) == before
     assert views.progress("i1") == batch(2).progress
 
 
 @pytest.mark.parametrize("point", ["stream.rows_half_written", "stream.rows_written"])
 def test_a_batch_that_fails_leaves_nothing_behind(
-    views: RealtimeViews, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+    views: RealtimeViews, rows: SQLiteRows | CassandraRows, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
     begin(views)
     views.commit("i1", batch(1))
-    before = live_rows(tmp_path, SOURCE)
+    before = rows.live(SOURCE)
     with monkeypatch.context() as patch, pytest.raises(Crashed):
         patch.setenv("READERFLOW_TESTING", "1")
         patch.setenv("READERFLOW_CRASH_AT", f"{point}:raise")
         views.commit("i1", batch(2))
-    assert live_rows(tmp_path, SOURCE) == before
+    assert rows.live(SOURCE) == before
     assert views.progress("i1") == batch(1).progress
 
 
@@ -149,51 +171,57 @@ def test_adopting_compares_before_it_sets(views: RealtimeViews) -> None:
     assert views.current() == "i1"
 
 
-def test_an_old_incarnation_commits_until_a_newer_one_is_adopted(views: RealtimeViews, tmp_path: Path) -> None:
+def test_an_old_incarnation_commits_until_a_newer_one_is_adopted(
+    views: RealtimeViews, rows: SQLiteRows | CassandraRows
+) -> None:
     begin(views)
     views.begin("i2", SEEDED, LIVE_TOTALS.empty_table())
     views.commit("i1", batch(1))
     views.commit("i2", batch(1, clicks=9))
-    assert set(live_rows(tmp_path, SOURCE)["live_pairs"].values()) == {(7,)}
+    assert set(rows.live(SOURCE)["live_pairs"].values()) == {(7,)}
     views.adopt("i2", "i1")
-    assert set(live_rows(tmp_path, SOURCE)["live_pairs"].values()) == {(9,)}
+    assert set(rows.live(SOURCE)["live_pairs"].values()) == {(9,)}
     with pytest.raises(Superseded, match="start the stream again"):
         views.commit("i1", batch(2))
 
 
-def test_an_incarnation_that_was_never_adopted_goes_when_another_begins(views: RealtimeViews, tmp_path: Path) -> None:
+def test_an_incarnation_that_was_never_adopted_goes_when_another_begins(
+    views: RealtimeViews, rows: SQLiteRows | CassandraRows
+) -> None:
     begin(views)
     views.commit("i1", batch(1))
     views.begin("i2", SEEDED, LIVE_TOTALS.empty_table())
     views.commit("i2", batch(1))
     views.begin("i3", SEEDED, LIVE_TOTALS.empty_table())
     assert views.progress("i2") is None
-    assert feeds(tmp_path) == {("i1", SOURCE)}
+    assert rows.feeds() == {("i1", SOURCE)}
     with pytest.raises(Superseded):
         views.commit("i2", batch(2))
 
 
 def test_retiring_drops_older_incarnations_and_keeps_the_one_that_catches_up(
-    views: RealtimeViews, tmp_path: Path
+    views: RealtimeViews, rows: SQLiteRows | CassandraRows
 ) -> None:
     begin(views)
     views.commit("i1", batch(1))
     views.begin("i2", SEEDED, LIVE_TOTALS.empty_table())
     views.commit("i2", batch(1))
     views.retire({SOURCE: at(0)})
-    assert feeds(tmp_path) == {("i1", SOURCE), ("i2", SOURCE)}
+    assert rows.feeds() == {("i1", SOURCE), ("i2", SOURCE)}
     views.adopt("i2", "i1")
     views.retire({SOURCE: at(0)})
-    assert feeds(tmp_path) == {("i2", SOURCE)}
+    assert rows.feeds() == {("i2", SOURCE)}
     assert views.progress("i1") is None
 
 
-def test_retiring_drops_rows_before_an_hour_but_no_totals(views: RealtimeViews, tmp_path: Path) -> None:
+def test_retiring_drops_rows_before_an_hour_but_no_totals(
+    views: RealtimeViews, rows: SQLiteRows | CassandraRows
+) -> None:
     begin(views)
     for place, hour in enumerate((0, 1, 2), 1):
         views.commit("i1", batch(place, hour=hour))
     views.retire({SOURCE: at(2)})
-    found = live_rows(tmp_path, SOURCE)
+    found = rows.live(SOURCE)
     assert {key[0] for key in found["live_pairs"]} == {number(2)}
     assert {key[0] for key in found["live_articles"]} == {number(2)}
     assert {key[0] for key in found["live_classes"]} == {number(2) * 60}
@@ -215,7 +243,7 @@ def test_a_batch_computed_before_rows_were_retired_does_not_claim_them_back(view
 
 
 def test_retiring_keeps_active_sources_and_drops_rows_of_those_that_nobody_asks_for(
-    views: RealtimeViews, tmp_path: Path
+    views: RealtimeViews, rows: SQLiteRows | CassandraRows
 ) -> None:
     begin(views)
     active = {"testwiki/2025-02": ActiveSource("s2", 9)}
@@ -223,10 +251,10 @@ def test_retiring_keeps_active_sources_and_drops_rows_of_those_that_nobody_asks_
     views.commit("i1", batch(2, source="s2", active=active))
     views.commit("i1", batch(3, source="s3", active=active))
     views.retire({"s3": at(0)})
-    assert _rows(live_rows(tmp_path, SOURCE)) == 0
-    assert _rows(live_rows(tmp_path, "s2")) == 6
-    assert _rows(live_rows(tmp_path, "s3")) == 6
-    assert live_rows(tmp_path, SOURCE)["live_totals"]
+    assert _rows(rows.live(SOURCE)) == 0
+    assert _rows(rows.live("s2")) == 6
+    assert _rows(rows.live("s3")) == 6
+    assert rows.live(SOURCE)["live_totals"]
     progress = views.progress("i1")
     assert progress is not None
     assert progress.rows_from[SOURCE] == datetime(2025, 3, 1)
@@ -256,25 +284,29 @@ def test_article_clicks_reads_the_current_incarnation_or_the_named_one(views: Re
     assert views.article_clicks(SOURCE, at(0), at(9), "i2").num_rows == 2
 
 
-def test_trends_of_a_source_are_replaced_as_a_whole(views: RealtimeViews, tmp_path: Path) -> None:
+def test_trends_of_a_source_are_replaced_as_a_whole(views: RealtimeViews, rows: SQLiteRows | CassandraRows) -> None:
     begin(views)
     both = pa.concat_tables([trends(SOURCE, "Zagreb", "Split"), trends("s3", "Osijek")])
     views.commit("i1", replace(batch(1), trending=both))
     views.commit("i1", batch(2))
-    assert len(live_rows(tmp_path, SOURCE)["trending"]) == 2
+    assert len(rows.live(SOURCE)["trending"]) == 2
     views.commit("i1", replace(batch(3), trending=trends(SOURCE, "Rijeka")))
-    assert live_rows(tmp_path, SOURCE)["trending"] == {(1, 1): ("Rijeka", 50, 3.5, 9.25, number(3), number(4))}
-    assert len(live_rows(tmp_path, "s3")["trending"]) == 1
+    assert rows.live(SOURCE)["trending"] == {(1, 1): ("Rijeka", 50, 3.5, 9.25, number(3), number(4))}
+    assert len(rows.live("s3")["trending"]) == 1
 
 
-def test_trends_of_a_source_end_when_nothing_trends_any_more(views: RealtimeViews, tmp_path: Path) -> None:
+def test_trends_of_a_source_end_when_nothing_trends_any_more(
+    views: RealtimeViews, rows: SQLiteRows | CassandraRows
+) -> None:
     begin(views)
     views.commit("i1", replace(batch(1, trended={SOURCE: at(4)}), trending=trends(SOURCE, "Zagreb")))
     views.commit("i1", replace(batch(2, trended={SOURCE: at(5)}), trending=TRENDING.empty_table()))
-    assert live_rows(tmp_path, SOURCE)["trending"] == {}
+    assert rows.live(SOURCE)["trending"] == {}
 
 
-def test_the_active_source_is_known_to_readers_and_a_later_one_wins(views: RealtimeViews, tmp_path: Path) -> None:
+def test_the_active_source_is_known_to_readers_and_a_later_one_wins(
+    views: RealtimeViews, rows: SQLiteRows | CassandraRows
+) -> None:
     begin(views)
     for place, (active, expected) in enumerate(
         [
@@ -285,13 +317,13 @@ def test_the_active_source_is_known_to_readers_and_a_later_one_wins(views: Realt
         1,
     ):
         views.commit("i1", batch(place, active={"testwiki/2025-02": active}))
-        assert pointer(tmp_path, "testwiki", "2025-02") == expected
+        assert rows.pointer("testwiki", "2025-02") == expected
 
 
-def test_a_reader_sees_whole_batches_only(views: RealtimeViews, tmp_path: Path) -> None:
-    begin(views)
-    views.commit("i1", batch(1))
-    with SQLiteRealtime(tmp_path / "serving.db") as other:
+def test_a_reader_of_the_embedded_store_sees_whole_batches_only(tmp_path: Path) -> None:
+    with SQLiteRealtime(tmp_path / "serving.db") as views, SQLiteRealtime(tmp_path / "serving.db") as other:
+        begin(views)
+        views.commit("i1", batch(1))
         reader = other._serving
         reader.execute("begin deferred")
         first = reader.execute("select count(*) from live_pairs").fetchone()

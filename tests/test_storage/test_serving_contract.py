@@ -15,14 +15,26 @@ import pytest
 
 from readerflow.common.months import HOUR
 from readerflow.common.records import CLASSES
-from readerflow.storage import embedded_reading, embedded_serving
+from readerflow.storage import cassandra_serving, embedded_reading, embedded_serving
 from readerflow.storage.batch_views import NoGeneration, View
-from readerflow.storage.duckdb_views import DuckDBViews
 from readerflow.storage.embedded_serving import EmbeddedServing
 from readerflow.storage.log import ActiveSource
-from readerflow.storage.serving_views import PageKey, QueryTooLong, Reading, Side
+from readerflow.storage.serving_views import PageKey, QueryTooLong, Reading, ServingViews, Side
 from readerflow.webapp.merge import merge_article, merge_neighbours
-from tests.serving_store import MONTH, SOURCE, START, WIKI, Click, Store, exact_article, micro_batch, numbered, sums
+from tests import serving_store
+from tests.serving_store import (
+    MONTH,
+    SOURCE,
+    START,
+    WIKI,
+    CassandraStore,
+    Click,
+    Store,
+    exact_article,
+    micro_batch,
+    numbered,
+    sums,
+)
 
 TITLES = ("Zagreb", "Split", "NaN", "a/b", "Rijeka")
 CLICKS = numbered(
@@ -40,14 +52,21 @@ CLICKS = numbered(
 )
 
 
+@pytest.fixture(params=["embedded", pytest.param("cluster", marks=pytest.mark.cluster)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "embedded":
+        return Store(tmp_path)
+    return CassandraStore(tmp_path, cassandra=request.getfixturevalue("empty_cassandra"))
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def embedded(tmp_path: Path) -> Store:
     return Store(tmp_path)
 
 
 @pytest.fixture
-def serving(store: Store) -> Iterator[EmbeddedServing]:
-    with EmbeddedServing(store.serving_db, store.views_root) as opened:
+def serving(store: Store) -> Iterator[ServingViews]:
+    with store.serving() as opened:
         yield opened
 
 
@@ -81,7 +100,7 @@ def exact_neighbours(side: Side, title: str) -> list[tuple[str, str, int]]:
 @pytest.mark.parametrize("horizon", [0, 5, 12])
 @pytest.mark.parametrize("whole_list_rows", [500, 0])
 def test_batch_and_live_parts_merge_to_the_exact_numbers(
-    store: Store, serving: EmbeddedServing, monkeypatch: pytest.MonkeyPatch, horizon: int, whole_list_rows: int
+    store: Store, serving: ServingViews, monkeypatch: pytest.MonkeyPatch, horizon: int, whole_list_rows: int
 ) -> None:
     monkeypatch.setattr(embedded_reading, "WHOLE_LIST_ROWS", whole_list_rows)
     store.publish(CLICKS, horizon)
@@ -103,7 +122,7 @@ def test_batch_and_live_parts_merge_to_the_exact_numbers(
 
 
 def test_before_a_first_generation_the_horizon_is_the_months_start_and_batch_parts_are_none(
-    store: Store, serving: EmbeddedServing
+    store: Store, serving: ServingViews
 ) -> None:
     batch = micro_batch(CLICKS, 1, 12)
     batch.progress.active[f"{WIKI}/{MONTH}"] = ActiveSource(SOURCE)
@@ -122,7 +141,7 @@ def test_before_a_first_generation_the_horizon_is_the_months_start_and_batch_par
     assert serving.months() == [(WIKI, MONTH)]
 
 
-def test_what_nobody_knows_is_no_generation(serving: EmbeddedServing) -> None:
+def test_what_nobody_knows_is_no_generation(serving: ServingViews) -> None:
     with pytest.raises(NoGeneration, match="nothing is known of hrwiki 2025-03"), serving.read(WIKI, MONTH):
         pass
     assert serving.months() == []
@@ -132,7 +151,7 @@ def test_what_nobody_knows_is_no_generation(serving: EmbeddedServing) -> None:
     assert serving.retained(WIKI, MONTH) == []
 
 
-def test_the_version_changes_with_generation_and_realtime_batch_only(store: Store, serving: EmbeddedServing) -> None:
+def test_the_version_changes_with_generation_and_realtime_batch_only(store: Store, serving: ServingViews) -> None:
     versions = [serving.version(WIKI, MONTH)]
     store.publish(CLICKS, 5)
     versions.append(serving.version(WIKI, MONTH))
@@ -144,9 +163,7 @@ def test_the_version_changes_with_generation_and_realtime_batch_only(store: Stor
     assert serving.version(WIKI, MONTH) == versions[-1]
 
 
-def test_late_clicks_make_an_answer_incomplete_until_the_next_generation(
-    store: Store, serving: EmbeddedServing
-) -> None:
+def test_late_clicks_make_an_answer_incomplete_until_the_next_generation(store: Store, serving: ServingViews) -> None:
     late = numbered([*CLICKS, Click(2, "other-search", "Zagreb", "external", 41)])
     store.publish(CLICKS, 5)
     store.stream(micro_batch(late, 1, 12))
@@ -159,7 +176,7 @@ def test_late_clicks_make_an_answer_incomplete_until_the_next_generation(
 
 
 def test_a_replaced_source_stays_whole_but_incomplete_until_the_new_one_has_a_generation(
-    store: Store, serving: EmbeddedServing
+    store: Store, serving: ServingViews
 ) -> None:
     store.publish(CLICKS, 5)
     batch = micro_batch(CLICKS, 1, 12)
@@ -172,7 +189,7 @@ def test_a_replaced_source_stays_whole_but_incomplete_until_the_new_one_has_a_ge
         assert merged(reading, "Split") == exact_article(CLICKS, "Split")
 
 
-def test_a_stream_that_began_after_the_horizon_leaves_a_hole(store: Store, serving: EmbeddedServing) -> None:
+def test_a_stream_that_began_after_the_horizon_leaves_a_hole(store: Store, serving: ServingViews) -> None:
     store.publish(CLICKS, 5)
     store.stream(micro_batch([c for c in CLICKS if c.hour >= 8], 1, 12, rows_from_hour=8))
     with serving.read(WIKI, MONTH) as reading:
@@ -181,7 +198,7 @@ def test_a_stream_that_began_after_the_horizon_leaves_a_hole(store: Store, servi
 
 
 def test_a_switch_and_retirement_between_pointer_and_rows_neither_dips_nor_counts_twice(
-    store: Store, serving: EmbeddedServing, monkeypatch: pytest.MonkeyPatch
+    store: Store, serving: ServingViews, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.publish(CLICKS, 3)
     store.stream(micro_batch(CLICKS, 1, 12))
@@ -196,6 +213,7 @@ def test_a_switch_and_retirement_between_pointer_and_rows_neither_dips_nor_count
             store.retire()
 
     monkeypatch.setattr(embedded_serving, "crash_point", switch_here)
+    monkeypatch.setattr(cassandra_serving, "crash_point", switch_here)
     for horizon in (3, 11):
         with serving.read(WIKI, MONTH) as reading:
             assert merged(reading, "Zagreb") == exact_article(CLICKS, "Zagreb")
@@ -205,18 +223,18 @@ def test_a_switch_and_retirement_between_pointer_and_rows_neither_dips_nor_count
     assert met == ["serving.pointer_read"]
 
 
-def test_an_opened_generation_answers_on_after_it_was_swept(store: Store, serving: EmbeddedServing) -> None:
+def test_an_opened_generation_answers_on_after_it_was_swept(store: Store, serving: ServingViews) -> None:
     first = store.publish(CLICKS, 3)
     store.stream(micro_batch(CLICKS, 1, 12))
     with serving.read(WIKI, MONTH) as reading:
         for horizon in (7, 9, 11):
             store.publish(CLICKS, horizon)
         store.retire()
-        assert not (store.views_root / WIKI / MONTH / first.generation).exists()
+        assert first.generation not in [one.generation for one in serving.retained(WIKI, MONTH)]
         assert merged(reading, "Zagreb") == exact_article(CLICKS, "Zagreb")
 
 
-def test_answers_are_exact_while_batches_switch_and_roll_back(store: Store, serving: EmbeddedServing) -> None:
+def test_answers_are_exact_while_batches_switch_and_roll_back(store: Store, serving: ServingViews) -> None:
     store.publish(CLICKS, 1)
     store.stream(micro_batch(CLICKS, 1, 12))
     exact = {title: exact_article(CLICKS, title) for title in TITLES}
@@ -242,7 +260,7 @@ def test_answers_are_exact_while_batches_switch_and_roll_back(store: Store, serv
         for step in range(10):
             store.publish(CLICKS, 2 + step)
             if step in (4, 7):
-                with DuckDBViews(store.views_root, 2) as batch_views:
+                with store.batch_views() as batch_views:
                     batch_views.roll_back(WIKI, MONTH)
             store.retire()
     finally:
@@ -254,9 +272,9 @@ def test_answers_are_exact_while_batches_switch_and_roll_back(store: Store, serv
 
 
 @pytest.mark.parametrize("mode", ["kill", "hang"])
-def test_a_reader_that_dies_or_hangs_after_the_pointer_hinders_nobody(store: Store, mode: str) -> None:
-    store.publish(CLICKS, 3)
-    store.stream(micro_batch(CLICKS, 1, 12))
+def test_a_reader_that_dies_or_hangs_after_the_pointer_hinders_nobody(embedded: Store, mode: str) -> None:
+    embedded.publish(CLICKS, 3)
+    embedded.stream(micro_batch(CLICKS, 1, 12))
     program = (
         "import sys; from pathlib import Path; from readerflow.storage.embedded_serving import EmbeddedServing\n"
         "print('go', flush=True)\n"
@@ -264,7 +282,7 @@ def test_a_reader_that_dies_or_hangs_after_the_pointer_hinders_nobody(store: Sto
     )
     environment = {**os.environ, "READERFLOW_TESTING": "1", "READERFLOW_CRASH_AT": f"serving.pointer_read:{mode}"}
     reader = subprocess.Popen(
-        [sys.executable, "-c", program, str(store.serving_db), str(store.views_root)],
+        [sys.executable, "-c", program, str(embedded.serving_db), str(embedded.views_root)],
         env=environment,
         stdout=subprocess.PIPE,
         text=True,
@@ -275,9 +293,9 @@ def test_a_reader_that_dies_or_hangs_after_the_pointer_hinders_nobody(store: Sto
         if mode == "kill":
             assert reader.wait(30) == -9
         for horizon in (5, 7, 9):
-            store.publish(CLICKS, horizon)
-            store.retire()
-        with EmbeddedServing(store.serving_db, store.views_root) as serving, serving.read(WIKI, MONTH) as reading:
+            embedded.publish(CLICKS, horizon)
+            embedded.retire()
+        with EmbeddedServing(embedded.serving_db, embedded.views_root) as serving, serving.read(WIKI, MONTH) as reading:
             assert merged(reading, "Zagreb") == exact_article(CLICKS, "Zagreb")
         assert (reader.poll() is None) == (mode == "hang")
     finally:
@@ -285,7 +303,7 @@ def test_a_reader_that_dies_or_hangs_after_the_pointer_hinders_nobody(store: Sto
         assert "read" not in reader.communicate()[0]
 
 
-def test_a_retained_generation_can_be_read_on_and_a_gone_one_is_refused(store: Store, serving: EmbeddedServing) -> None:
+def test_a_retained_generation_can_be_read_on_and_a_gone_one_is_refused(store: Store, serving: ServingViews) -> None:
     first = store.publish(CLICKS, 3)
     store.stream(micro_batch(CLICKS, 1, 12))
     second = store.publish(CLICKS, 6)
@@ -300,14 +318,14 @@ def test_a_retained_generation_can_be_read_on_and_a_gone_one_is_refused(store: S
             pass
 
 
-def test_a_generation_whose_files_are_lost_is_told_as_a_known_error(store: Store, serving: EmbeddedServing) -> None:
-    store.publish(CLICKS, 3)
-    shutil.rmtree(store.views_root / WIKI)
-    with pytest.raises(embedded_serving.GenerationGone), serving.read(WIKI, MONTH):
+def test_a_generation_whose_files_are_lost_is_told_as_a_known_error(embedded: Store) -> None:
+    embedded.publish(CLICKS, 3)
+    shutil.rmtree(embedded.views_root / WIKI)
+    with embedded.serving() as serving, pytest.raises(embedded_serving.GenerationGone), serving.read(WIKI, MONTH):
         pass
 
 
-def test_suggestions_fold_case_and_diacritics_and_come_by_clicks(store: Store, serving: EmbeddedServing) -> None:
+def test_suggestions_fold_case_and_diacritics_and_come_by_clicks(store: Store, serving: ServingViews) -> None:
     clicks = [
         Click(0, "other-search", title, "external", n)
         for title, n in (("Čakovec", 5), ("cakavica", 9), ("Đakovo", 7), ("C%", 3), ("C_d", 2), ("Zadar", 8))
@@ -322,7 +340,7 @@ def test_suggestions_fold_case_and_diacritics_and_come_by_clicks(store: Store, s
         assert reading.suggest("x'; drop table articles", 5).num_rows == 0
 
 
-def test_rankings_page_by_position(store: Store, serving: EmbeddedServing) -> None:
+def test_rankings_page_by_position(store: Store, serving: ServingViews) -> None:
     store.publish(CLICKS, 5)
     with serving.read(WIKI, MONTH) as reading:
         rows = reading.ranking("in", 1, 2).to_pylist()
@@ -333,7 +351,7 @@ def test_rankings_page_by_position(store: Store, serving: EmbeddedServing) -> No
         assert reading.ranking_total("nonsense") == 0
 
 
-def test_hourly_gives_the_live_hours_that_have_clicks(store: Store, serving: EmbeddedServing) -> None:
+def test_hourly_gives_the_live_hours_that_have_clicks(store: Store, serving: ServingViews) -> None:
     store.publish(CLICKS, 3)
     store.stream(micro_batch([c for c in CLICKS if c.hour != 10], 1, 12))
     with serving.read(WIKI, MONTH) as reading:
@@ -344,7 +362,7 @@ def test_hourly_gives_the_live_hours_that_have_clicks(store: Store, serving: Emb
     ]
 
 
-def test_trends_come_by_window_in_order(store: Store, serving: EmbeddedServing) -> None:
+def test_trends_come_by_window_in_order(store: Store, serving: ServingViews) -> None:
     times = (START + 11 * HOUR, START + 12 * HOUR)
     trends = [(1, 1, "Zagreb", 90, 3.5, 20.0, *times), (1, 2, "Split", 30, 2.0, 9.0, *times)]
     store.publish(CLICKS, 3)
@@ -356,8 +374,31 @@ def test_trends_come_by_window_in_order(store: Store, serving: EmbeddedServing) 
         assert reading.trending(24).num_rows == 0
 
 
+def test_an_article_of_the_link_graph_has_a_community(
+    store: Store, serving: ServingViews, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clicks = [*CLICKS, Click(0, "other-search", "Alone", "external", 3, 10_000)]
+    store.publish(clicks, 5)
+    with serving.read(WIKI, MONTH) as reading:
+        row = reading.community("Zagreb")
+        assert row == {"article": "Zagreb", "community": "a/b", "size": 10}
+        assert reading.community("Zagreb") == row
+        assert reading.community("Alone") is None
+        assert reading.community("Zzz") is None
+    # As a version before communities would have written it.
+    tables = serving_store.batch_tables
+    monkeypatch.setattr(
+        serving_store,
+        "batch_tables",
+        lambda clicks: {view: rows for view, rows in tables(clicks).items() if view is not View.COMMUNITIES},
+    )
+    store.publish(CLICKS, 6)
+    with serving.read(WIKI, MONTH) as reading:
+        assert reading.community("Zagreb") is None
+
+
 @pytest.mark.parametrize("view", [*View])
-def test_export_streams_the_rows_of_a_view_in_key_order(store: Store, serving: EmbeddedServing, view: View) -> None:
+def test_export_streams_the_rows_of_a_view_in_key_order(store: Store, serving: ServingViews, view: View) -> None:
     manifest = store.publish(CLICKS, 5)
     rows = [row for batch in serving.export(manifest.generation, view) for row in batch.to_pylist()]
     assert rows
@@ -369,11 +410,11 @@ def test_export_streams_the_rows_of_a_view_in_key_order(store: Store, serving: E
         assert len(rows) == manifest.rows[view.value]
 
 
-def test_a_query_that_takes_too_long_is_stopped_and_told(store: Store) -> None:
-    store.publish(CLICKS, 5)
-    store.stream(micro_batch(CLICKS, 1, 12))
+def test_a_query_that_takes_too_long_is_stopped_and_told(embedded: Store) -> None:
+    embedded.publish(CLICKS, 5)
+    embedded.stream(micro_batch(CLICKS, 1, 12))
     with (
-        EmbeddedServing(store.serving_db, store.views_root, query_seconds=0.3) as serving,
+        EmbeddedServing(embedded.serving_db, embedded.views_root, query_seconds=0.3) as serving,
         serving.read(WIKI, MONTH) as reading,
     ):
         assert isinstance(reading, embedded_reading.EmbeddedReading)
@@ -384,7 +425,7 @@ def test_a_query_that_takes_too_long_is_stopped_and_told(store: Store) -> None:
         assert time.monotonic() - began < 5
     endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select max(i) from n"
     with (
-        EmbeddedServing(store.serving_db, store.views_root, query_seconds=0.3) as serving,
+        EmbeddedServing(embedded.serving_db, embedded.views_root, query_seconds=0.3) as serving,
         pytest.raises(QueryTooLong),
         serving.read(WIKI, MONTH) as reading,
     ):
@@ -392,11 +433,11 @@ def test_a_query_that_takes_too_long_is_stopped_and_told(store: Store) -> None:
 
 
 def test_more_readers_than_places_wait_and_are_told_when_it_takes_too_long(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    embedded: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded_serving, "MAX_READERS", 1)
-    store.publish(CLICKS, 5)
-    with EmbeddedServing(store.serving_db, store.views_root, query_seconds=0.3) as serving:
+    embedded.publish(CLICKS, 5)
+    with EmbeddedServing(embedded.serving_db, embedded.views_root, query_seconds=0.3) as serving:
         inside, leave = threading.Event(), threading.Event()
 
         def hold() -> None:
@@ -416,15 +457,15 @@ def test_more_readers_than_places_wait_and_are_told_when_it_takes_too_long(
             assert merged(reading, "Zagreb")["in"] > 0
 
 
-def test_serving_never_writes(store: Store, serving: EmbeddedServing) -> None:
-    store.publish(CLICKS, 5)
-    with serving.read(WIKI, MONTH) as reading:
+def test_serving_never_writes(embedded: Store) -> None:
+    embedded.publish(CLICKS, 5)
+    with embedded.serving() as serving, serving.read(WIKI, MONTH) as reading:
         assert isinstance(reading, embedded_reading.EmbeddedReading)
         with pytest.raises(Exception, match="readonly"):
             reading._sqlite.execute("delete from pointers")
 
 
-def test_many_threads_share_one_serving(store: Store, serving: EmbeddedServing) -> None:
+def test_many_threads_share_one_serving(store: Store, serving: ServingViews) -> None:
     store.publish(CLICKS, 5)
     store.stream(micro_batch(CLICKS, 1, 12))
     found: list[object] = []
@@ -442,14 +483,14 @@ def test_many_threads_share_one_serving(store: Store, serving: EmbeddedServing) 
     assert found == [True] * 100
 
 
-def test_months_of_two_wikis_are_told_apart(tmp_path: Path) -> None:
-    store = Store(tmp_path, months={SOURCE: (WIKI, MONTH), "s2": ("slwiki", "2025-02"), "s3": (WIKI, "2025-01")})
+def test_months_of_two_wikis_are_told_apart(store: Store) -> None:
+    store.months.update({SOURCE: (WIKI, MONTH), "s2": ("slwiki", "2025-02"), "s3": (WIKI, "2025-01")})
     store.publish(CLICKS, 5)
     store.publish(CLICKS[:9], 5, source="s3")
     store.stream(
         micro_batch(CLICKS, 1, 12, months=store.months), micro_batch(CLICKS[:5], 2, 12, "s2", months=store.months)
     )
-    with EmbeddedServing(store.serving_db, store.views_root) as serving:
+    with store.serving() as serving:
         assert serving.months() == [(WIKI, "2025-01"), (WIKI, MONTH), ("slwiki", "2025-02")]
         assert serving.latest(WIKI) == MONTH
         assert serving.latest("slwiki") is None

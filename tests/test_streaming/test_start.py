@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,31 @@ def test_a_month_that_its_generation_covers_is_not_read_again(tmp_path: Path) ->
         half = [covered[1], manifest("new", START + timedelta(hours=HOURS - 2))]
         offsets = start_without_checkpoint(home.archive, PARTITIONS, half).progress.offsets
         assert all(ends[partition] - 20 < offset < ends[partition] for partition, offset in offsets.items())
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_heartbeats_of_idle_hours_are_read_even_where_late_records_lie_behind_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noted: bool
+) -> None:
+    with open_home(tmp_path, 1) as home:
+        beats = [heartbeat(hour, source="new", hour=hour) for hour in range(4)]
+        home.append(0, entries(*beats, record(4, source="new", event_time=START)))
+        home.archive_all()
+        if not noted:  # as older archivers wrote
+            parts = home.archive.segments()
+            old = [replace(part, sources={"new": replace(part.sources["new"], heartbeats=None)}) for part in parts]
+            monkeypatch.setattr(home.archive, "segments", lambda: old)
+        generation = manifest_of(
+            WIKI, MONTHS["new"][0], "new", START + HOUR, offsets={0: 1}, closed={0: [(START, START + HOUR)]}
+        )
+        home.generations.manifests = [generation]
+        start = start_without_checkpoint(home.archive, 1, [generation]).progress
+        assert start.offsets == {0: 1 if noted else 0}
+        result = home.stream()
+        progress = home.realtime.progress(result.incarnation)
+        assert progress is not None
+        assert live_until(progress, "new", generation.horizon) == START + 4 * HOUR
+        assert holes(generation, progress, "new", generation.horizon, Month.parse(MONTHS["new"][0])) == []
 
 
 def test_without_an_archive_the_stream_begins_with_the_log(tmp_path: Path) -> None:

@@ -104,6 +104,14 @@ def test_every_odd_title_is_reached_by_path_and_by_parameter(client: FlaskClient
         models.Neighbours.model_validate(by_path)
 
 
+def test_the_community_of_an_article_is_told_and_null_outside_the_link_graph(client: FlaskClient) -> None:
+    answer = ok(client.get(f"{BASE}/article/Zagreb"))
+    assert answer["ranks"]["of"] == answer["community"]["size"]
+    assert answer["community"]["name"] in TITLES
+    assert ok(client.get(f"{BASE}/article/Source_3"))["community"] == answer["community"]
+    assert "communities" in ok(client.get("/api/v1/meta"))["exports"]["views"]
+
+
 def test_slashes_may_be_written_as_they_are_and_spaces_count_as_underscores(client: FlaskClient) -> None:
     for title in ("/a", "a/", "A/B", "a//b", "//", "/"):
         assert ok(client.get(f"{BASE}/article/{title}"))["title"] == title

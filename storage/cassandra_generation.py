@@ -1,0 +1,191 @@
+"""One generation of the batch views as Cassandra's readers see it: a look-up is one page of one partition.
+
+The bounds of a view (the first key of each bucket) are read once; then a key leads to its bucket by bisection, and
+within the bucket the page is the first one at or before the key. A generation never changes, so threads may share one.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .batch_views import BATCH_SCHEMAS, Manifest, View
+from .cassandra import Cassandra
+from .cassandra_pages import (
+    IN_CLICKS,
+    IN_CLICKS_SCHEMA,
+    ONE_KEY,
+    PAGE_ROWS,
+    Key,
+    entries_of,
+    page_rows,
+    stored_page,
+)
+from .serving_views import NEIGHBOURS, RANKING, Side
+
+LAST_POSITION = 2**31 - 1
+#: Buckets that are read at the same time by questions that need many.
+BUCKETS_AT_A_TIME = 4
+
+_BOUNDS = "select key, position from {ks}.bounds where generation = ? and of_view = ?"
+_BUCKET = "from {ks}.pages where generation = ? and of_view = ? and bucket = ? and bucket_position = ?"
+_PAGE_AT = f"select page {_BUCKET} and (key, position) <= (?, ?) limit 1"
+_PAGES_OF = f"select page {_BUCKET} and key = ? and position >= ? and position <= ?"
+_ALL_PAGES = f"select page {_BUCKET}"
+
+
+class CassandraGeneration:
+    """Reads one generation. That it is still there is the caller's business."""
+
+    def __init__(self, cassandra: Cassandra, generation: str, manifest: Manifest | None = None) -> None:
+        self._cassandra = cassandra
+        self._bounds: dict[str, list[Key]] = {}
+        self.generation = generation
+        self.manifest = manifest
+
+    def article(self, title: str) -> dict[str, Any] | None:
+        """The row of an article."""
+        return self._row(View.ARTICLES, title)
+
+    def community(self, title: str) -> dict[str, Any] | None:
+        """The row of the view ``communities``."""
+        return self._row(View.COMMUNITIES, title)
+
+    def _row(self, view: View, title: str) -> dict[str, Any] | None:
+        """The row of an article in a view that has one for each."""
+        data = self._page_at(view, (title, 0))
+        if data is None:
+            return None
+        page = stored_page(view, data)
+        place = pc.index(page.column("article"), title).as_py()
+        if place < 0:
+            return None
+        row: dict[str, Any] = page.slice(place, 1).to_pylist()[0]
+        return row
+
+    def neighbour_page(self, side: Side, title: str, page: int) -> pa.Table:
+        """Page 0, 1, ... of an article's neighbours, strongest first: NEIGHBOURS; each has PAGE_ROWS but the last."""
+        first = page * PAGE_ROWS[side] + 1
+        data = self._page_at(side, (title, first))
+        position, entries = entries_of(stored_page(side, data), title) if data is not None else (0, None)
+        return entries if position == first else NEIGHBOURS.empty_table()
+
+    def neighbour_count(self, side: Side, title: str) -> int:
+        """How many neighbours an article has."""
+        row = self.article(title)
+        return int(row["in_pairs" if side is Side.SOURCES else "out_pairs"]) if row else 0
+
+    def all_neighbours(self, side: Side, title: str) -> pa.Table:
+        """All neighbours of an article, strongest first: NEIGHBOURS."""
+        first = self.neighbour_page(side, title, 0)
+        if first.num_rows < PAGE_ROWS[side]:
+            return first
+        found = self._pages_of(side, title, 2, LAST_POSITION)
+        return pa.concat_tables([first, *(entries_of(stored_page(side, data), title)[1] for data in found)])
+
+    def ranking(self, name: str, after: int, limit: int) -> pa.Table:
+        """Rows of a ranking with position > after: RANKING."""
+        size = PAGE_ROWS[View.RANKINGS]
+        data = self._pages_of(View.RANKINGS, name, after // size * size + 1, after + limit)
+        pages = [page_rows(View.RANKINGS, page) for page in data]
+        table = pa.Table.from_batches(pages, BATCH_SCHEMAS[View.RANKINGS]).select(RANKING.names)
+        return table.filter(pc.greater(table["position"], after)).slice(0, limit)
+
+    def ranking_total(self, name: str) -> int:
+        """How many rows a ranking holds."""
+        data = self._page_at(View.RANKINGS, (name, LAST_POSITION))
+        if data is None:
+            return 0
+        ranking, position = (page_rows(View.RANKINGS, data).column(column)[-1].as_py() for column in (0, 1))
+        return int(position) if ranking == name else 0
+
+    def classes(self) -> pa.Table:
+        """The view ``classes``."""
+        data = self._page_at(View.CLASSES, ONE_KEY)
+        pages = [] if data is None else [page_rows(View.CLASSES, data)]
+        return pa.Table.from_batches(pages, BATCH_SCHEMAS[View.CLASSES])
+
+    def article_in_clicks(self, articles: pa.Array) -> pa.Table:
+        """Clicks in of those of the given articles that the generation knows: article, in_clicks."""
+        wanted = pc.unique(articles.cast(pa.string()))
+        wanted = wanted.take(pc.array_sort_indices(wanted))
+        borders = [bisect_left(_Titles(wanted), key) for key, _ in self.bounds(IN_CLICKS)]
+        found = [
+            rows.filter(pc.is_in(rows["article"], value_set=wanted.slice(start, end - start)))
+            for start, end, rows in self._buckets_between(borders, len(wanted))
+        ]
+        return pa.concat_tables([IN_CLICKS_SCHEMA.empty_table(), *found])
+
+    def export(self, view: View, rows: int) -> Iterator[pa.RecordBatch]:
+        """All rows of a view in key order, at most ``rows`` at a time; holds two buckets in memory."""
+        for table in self._buckets(view, self.bounds(view), 1):
+            yield from table.to_batches(rows)
+
+    def bounds(self, view: str) -> list[Key]:
+        """The first keys of a view's buckets."""
+        known = self._bounds.get(view)
+        if known is None:
+            found = self._cassandra.rows(_BOUNDS, (self.generation, view))
+            known = self._bounds[view] = [(row[0], row[1]) for row in found]
+        return known
+
+    def _bucket_of(self, view: str, key: Key) -> int:
+        """The number of the bucket that a key would lie in; -1 before the first."""
+        return bisect_right(self.bounds(view), key) - 1
+
+    def _page_at(self, view: str, key: Key) -> bytes | None:
+        """The page that holds a key if any does."""
+        bucket = self._bucket_of(view, key)
+        if bucket < 0:
+            return None
+        values = (self.generation, str(view), *self.bounds(view)[bucket], *key)
+        found = self._cassandra.rows(_PAGE_AT, values)
+        return found[0][0] if found else None
+
+    def _pages_of(self, view: str, key: str, first: int, last: int) -> list[bytes]:
+        """The pages of one key that begin at positions first to last, in order."""
+        buckets = range(max(self._bucket_of(view, (key, first)), 0), self._bucket_of(view, (key, last)) + 1)
+        futures = [
+            self._cassandra.start(_PAGES_OF, (self.generation, str(view), *self.bounds(view)[bucket], key, first, last))
+            for bucket in buckets
+        ]
+        return [row[0] for future in futures for row in reversed(self._cassandra.finish(future))]
+
+    def _buckets(self, view: str, keys: list[Key], ahead: int) -> Iterator[pa.Table]:
+        """The rows of whole buckets; ``ahead`` are asked for before they are needed."""
+        futures = []
+        for number in range(len(keys) + ahead):
+            if number < len(keys):
+                futures.append(self._cassandra.start(_ALL_PAGES, (self.generation, str(view), *keys[number])))
+            if number >= ahead:
+                found = self._cassandra.finish(futures.pop(0))
+                pages = [page_rows(view, row[0]) for row in reversed(found)]
+                yield pa.Table.from_batches(pages).combine_chunks()
+
+    def _buckets_between(self, borders: list[int], count: int) -> Iterator[tuple[int, int, pa.Table]]:
+        """Those buckets of the clicks in that hold any of ``count`` sorted titles: (first, last title, rows)."""
+        ends = [*borders[1:], count][: len(borders)]
+        spans = [
+            (start, end, key)
+            for start, end, key in zip(borders, ends, self.bounds(IN_CLICKS), strict=True)
+            if end > start
+        ]
+        tables = self._buckets(IN_CLICKS, [key for _, _, key in spans], BUCKETS_AT_A_TIME)
+        return ((start, end, table) for (start, end, _), table in zip(spans, tables, strict=True))
+
+
+class _Titles(Sequence[str]):
+    """Sorted titles for bisection, without a Python object each."""
+
+    def __init__(self, titles: pa.Array) -> None:
+        self._titles = titles
+
+    def __len__(self) -> int:
+        return len(self._titles)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._titles[place].as_py()

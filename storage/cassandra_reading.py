@@ -1,0 +1,272 @@
+"""One request's view of the Cassandra stores: pages of a generation and the live rows of a write, joined in Arrow.
+
+A neighbour list longer than a page is joined as a whole where live rows or a page border need it; a process keeps the
+lists that were asked for last.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from cassandra import OperationTimedOut, ReadTimeout
+
+from readerflow.common.records import CLASS_OF, CLASS_ROWS
+
+from .batch_views import BATCH_SCHEMAS, View
+from .cassandra import ViewsUnavailable
+from .cassandra_generation import CassandraGeneration
+from .cassandra_incarnations import Incarnation
+from .cassandra_live import LiveReader, LiveTitle
+from .cassandra_live_rows import read_streams
+from .cassandra_pages import PAGE_ROWS
+from .realtime_views import TRENDING
+from .recent import Recent
+from .serving_schema import hour_number, hour_time
+from .serving_views import (
+    HOURLY,
+    LIVE_ARTICLE,
+    LIVE_CLICKS,
+    NEIGHBOURS,
+    RANKING,
+    SUGGESTIONS,
+    PageKey,
+    QueryTooLong,
+    Side,
+    Snapshot,
+)
+
+_PAIRS_COLUMN = {Side.SOURCES: "in_pairs", Side.DESTINATIONS: "out_pairs"}
+_NO_LIVE = LiveTitle({side: NEIGHBOURS.empty_table() for side in Side}, np.zeros(0, np.int64), np.zeros(0, np.int64))
+_CLASS_NAMES = pa.array(list(CLASS_OF))
+_CLASS_PLACES = np.array([CLASS_ROWS.index(name) for name in CLASS_OF.values()])
+_LINK, _OTHER = CLASS_ROWS.index("link"), CLASS_ROWS.index("other")
+
+T = TypeVar("T")
+
+
+class CassandraReading:
+    """What one request reads.
+
+    :param incarnation: None without realtime rows.
+    :param batch: None before the first generation.
+    :param recent: what the process keeps of generations, by (generation, what, title).
+    :param suggestions: gives suggestions of the generation.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        incarnation: Incarnation | None,
+        live: LiveReader,
+        batch: CassandraGeneration | None,
+        recent: Recent[Any],
+        suggestions: Callable[[str, int], pa.Table],
+        deadline: float,
+    ) -> None:
+        self._snapshot = snapshot
+        self._incarnation = incarnation
+        self._live_reader = live
+        self._batch = batch
+        self._recent = recent
+        self._suggestions = suggestions
+        self._deadline = deadline
+        self._live: dict[str, LiveTitle] = {}
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._snapshot
+
+    def article(self, title: str) -> tuple[dict[str, Any] | None, pa.Table]:
+        return self._told(lambda: self._article(title))
+
+    def _article(self, title: str) -> tuple[dict[str, Any] | None, pa.Table]:
+        finish = self._start(title)
+        row = self._row(title)
+        live = finish()
+        into = live.neighbours[Side.SOURCES]
+        clicks = np.bincount(_class_places(into), weights=into["clicks"].to_numpy(), minlength=len(CLASS_ROWS))
+        values = [int(n) for n in clicks]
+        out = pc.sum(live.neighbours[Side.DESTINATIONS]["clicks"]).as_py() or 0
+        columns = [pa.array([n], pa.int64()) for n in (sum(values), out, *values)]
+        return row, pa.table(columns, schema=LIVE_ARTICLE)
+
+    def community(self, title: str) -> dict[str, Any] | None:
+        batch = self._batch
+        return self._told(lambda: self._kept("community", title, lambda: batch.community(title))) if batch else None
+
+    def neighbours(self, side: Side, title: str, after: PageKey | None, limit: int) -> tuple[pa.Table, pa.Table]:
+        return self._told(lambda: self._neighbours(side, title, after, limit))
+
+    def _neighbours(self, side: Side, title: str, after: PageKey | None, limit: int) -> tuple[pa.Table, pa.Table]:
+        finish = self._start(title)
+        pairs = self._pairs(side, title)
+        size = PAGE_ROWS[side]
+        first = self._list(side, title, 0) if pairs else NEIGHBOURS.empty_table()
+        live = finish().neighbours[side]
+        if pairs <= size:
+            return first, live
+        if after is None and not live.num_rows and limit <= size:
+            return first.slice(0, limit), live
+        whole = self._list(side, title, None)
+        theirs = pc.is_in(whole["title"], value_set=live["title"]).to_numpy()
+        start = _place(whole, after) if after is not None else 0
+        others = np.flatnonzero(~theirs[start:])[:limit] + start
+        places = np.union1d(np.flatnonzero(theirs), others)
+        return whole.take(pa.array(places)), live
+
+    def neighbour_counts(self, side: Side, title: str) -> int:
+        return self._told(lambda: self._neighbour_counts(side, title))
+
+    def _neighbour_counts(self, side: Side, title: str) -> int:
+        finish = self._start(title)
+        pairs = self._pairs(side, title)
+        live = finish().neighbours[side]
+        if not pairs or not live.num_rows:
+            return pairs or int(live.num_rows)
+        batch = self._list(side, title, None if pairs > PAGE_ROWS[side] else 0)
+        theirs = batch.filter(pc.is_in(batch["title"], value_set=live["title"]))
+        both = pa.concat_tables([theirs, live]).group_by(["title", "link_type"]).aggregate([([], "count_all")])
+        return pairs + int(both.num_rows) - int(theirs.num_rows)
+
+    def ranking(self, ranking: str, after: int, limit: int) -> pa.Table:
+        return self._told(lambda: self._batch.ranking(ranking, after, limit) if self._batch else RANKING.empty_table())
+
+    def ranking_total(self, ranking: str) -> int:
+        if self._batch is None:
+            return 0
+        batch = self._batch
+        return self._kept("total", ranking, lambda: self._told(lambda: batch.ranking_total(ranking)))
+
+    def classes(self) -> tuple[pa.Table, pa.Table]:
+        return self._told(self._classes)
+
+    def _classes(self) -> tuple[pa.Table, pa.Table]:
+        row, source = self._incarnation, self._snapshot.source
+        live = LIVE_CLICKS.empty_table()
+        if row is not None and source is not None:
+            live = self._live_reader.classes(row, source, self._snapshot.horizon).cast(LIVE_CLICKS)
+        if self._batch is None:
+            return BATCH_SCHEMAS[View.CLASSES].empty_table(), live
+        return self._kept("classes", "", self._batch.classes), live
+
+    def hourly(self, title: str, hours: int) -> pa.Table:
+        return self._told(lambda: self._hourly(title, hours))
+
+    def _hourly(self, title: str, hours: int) -> pa.Table:
+        first = hour_number(self._snapshot.live_until) - hours
+        if first >= self._horizon:
+            live = self._start(title)()
+        else:
+            row, source = self._incarnation, self._snapshot.source
+            if row is None or source is None:
+                return HOURLY.empty_table()
+            live = self._live_reader.start_title(row, source, title, hour_time(first))()
+        kept = live.hours >= first
+        times = [hour_time(hour) for hour in live.hours[kept].tolist()]
+        return pa.table([pa.array(times, HOURLY.field("hour").type), pa.array(live.clicks_in[kept])], schema=HOURLY)
+
+    def suggest(self, query: str, limit: int) -> pa.Table:
+        manifest = self._snapshot.manifest
+        # The articles' writers leave no files where there are none.
+        return self._suggestions(query, limit) if manifest and manifest.articles else SUGGESTIONS.empty_table()
+
+    def trending(self, window: int) -> pa.Table:
+        row, source = self._incarnation, self._snapshot.source
+        if row is None or source is None:
+            return TRENDING.empty_table()
+        body = self._told(lambda: self._live_reader.trends(row, source))
+        rows = read_streams([] if body is None else [body], TRENDING)
+        return rows.filter(pc.equal(rows["window"], window)).sort_by("position")
+
+    @cached_property
+    def _horizon(self) -> int:
+        return hour_number(self._snapshot.horizon)
+
+    def _start(self, title: str) -> Callable[[], LiveTitle]:
+        """Ask for the live rows of a title; what is returned waits for them."""
+        row, source = self._incarnation, self._snapshot.source
+        known = _NO_LIVE if row is None or source is None else self._live.get(title)
+        if known is not None or row is None or source is None:
+            return lambda: known or _NO_LIVE
+        finish = self._live_reader.start_title(row, source, title, self._snapshot.horizon)
+
+        def keep() -> LiveTitle:
+            found = self._live[title] = finish()
+            return found
+
+        return keep
+
+    def _kept(self, what: str, title: str, read: Callable[[], T]) -> T:
+        """Something of the generation, which never changes."""
+        key = (self._snapshot.generation, what, title)
+        known: tuple[T] | None = self._recent.get(key)
+        if known is None:
+            found = read()
+            size = int(found.nbytes) if isinstance(found, pa.Table) else 1_000
+            known = self._recent.put(key, (found,), size)
+        return known[0]
+
+    def _row(self, title: str) -> dict[str, Any] | None:
+        batch = self._batch
+        return self._kept("article", title, lambda: batch.article(title)) if batch else None
+
+    def _pairs(self, side: Side, title: str) -> int:
+        row = self._row(title)
+        return int(row[_PAIRS_COLUMN[side]] or 0) if row else 0
+
+    def _list(self, side: Side, title: str, page: int | None) -> pa.Table:
+        """A page of batch neighbours, or all of them."""
+        batch = self._batch
+        assert batch is not None  # noqa: S101
+        if page is None:
+            return self._kept(f"all {side}", title, lambda: batch.all_neighbours(side, title).combine_chunks())
+        return self._kept(f"{page} {side}", title, lambda: batch.neighbour_page(side, title, page))
+
+    def _told(self, read: Callable[[], T]) -> T:
+        """Read, unless the request is over its time.
+
+        :raises QueryTooLong: when it is, or Cassandra itself gave up.
+        """
+        if time.monotonic() > self._deadline:
+            raise _too_long()
+        try:
+            found = read()
+        except ViewsUnavailable as error:
+            if isinstance(error.__cause__, OperationTimedOut | ReadTimeout):
+                raise _too_long() from error
+            raise
+        if time.monotonic() > self._deadline:
+            raise _too_long()
+        return found
+
+
+def _class_places(neighbours: pa.Table) -> npt.NDArray[np.int64]:
+    """The place in CLASS_ROWS of each source of clicks."""
+    classes = pc.index_in(neighbours["title"], value_set=_CLASS_NAMES)
+    by_type = np.where(pc.equal(neighbours["link_type"], "link").to_numpy(), _LINK, _OTHER)
+    entry = classes.is_valid().to_numpy()
+    places: npt.NDArray[np.int64] = np.where(entry, _CLASS_PLACES[pc.fill_null(classes, 0).to_numpy()], by_type)
+    return places
+
+
+def _place(neighbours: pa.Table, after: PageKey) -> int:
+    """How many of the sorted neighbours come up to and with a key."""
+    falling = -neighbours["clicks"].to_numpy()
+    start, end = (int(np.searchsorted(falling, -after.clicks, side=side)) for side in ("left", "right"))
+    same = neighbours.slice(start, end - start)
+    beyond = pc.or_(
+        pc.greater(same["title"], after.title),
+        pc.and_(pc.equal(same["title"], after.title), pc.greater(same["link_type"], after.link_type)),
+    )
+    return end - int(pc.sum(beyond).as_py() or 0)
+
+
+def _too_long() -> QueryTooLong:
+    return QueryTooLong("the question took too long and was stopped; ask for fewer rows, or later")

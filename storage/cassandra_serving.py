@@ -1,0 +1,247 @@
+"""What the serving layer reads in the ``cluster`` profile: pointer, progress, live rows and batch views in Cassandra.
+
+There is no read transaction. A request takes pointer and progress first, and what they name stays: a generation's rows
+for as long as a request may take after it was retired, the rows of a committed write likewise. So everything that it
+reads afterwards belongs to that one state; where the two were not read at one time, or a sweep came first, it begins
+again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from readerflow.common.crash import crash_point
+
+from .batch_views import Manifest, NoGeneration, View
+from .cassandra import Cassandra
+from .cassandra_batch import CassandraBatchViews
+from .cassandra_generation import CassandraGeneration
+from .cassandra_incarnations import Incarnation, IncarnationReader, Incarnations
+from .cassandra_live import LiveReader
+from .cassandra_pointers import PUBLISHED, Pointer, months, read_month, read_pointer
+from .cassandra_reading import CassandraReading
+from .cassandra_suggestions import suggest
+from .freshness import horizon_of, snapshot, source_of
+from .generation_files import SUGGESTIONS, GenerationFiles, generation_folder
+from .log import ActiveSource
+from .realtime_views import StreamProgress
+from .recent import Recent
+from .serving_views import Reading, Snapshot
+
+MAX_ATTEMPTS = 5
+#: Nobody notices this delay, and a busy process asks ten times a second instead of with each request.
+STATE_SECONDS = 0.1
+#: What a process keeps of generations: article rows and neighbour lists that were asked for last.
+GENERATION_BYTES = 128 << 20
+CACHED_SNAPSHOTS_BYTES = 4 << 20
+
+
+class GenerationGone(NoGeneration):
+    """A generation was swept before its manifest was read; who reads the pointer again finds another one."""
+
+
+@dataclass(frozen=True)
+class _State:
+    """The facts of (wiki, month) that everything else follows from."""
+
+    generation: str | None
+    active: ActiveSource | None
+    incarnation: Incarnation | None
+
+    @property
+    def version(self) -> str:
+        row, source = self.incarnation, self.active.source if self.active else None
+        name, batch_id = (row.incarnation, row.batch_id) if row else (None, 0)
+        return f"{self.generation}.{name}.{batch_id}.{source}"
+
+
+class CassandraServing:
+    """Serves the views of a keyspace. Threads may share it; a process opens its session on first use.
+
+    :param query_seconds: how long one request may read before :class:`~.serving_views.QueryTooLong`.
+    :param state_seconds: how long a process takes pointer and progress as it read them last.
+    """
+
+    def __init__(
+        self,
+        cassandra: Cassandra,
+        files: GenerationFiles,
+        batch_views: CassandraBatchViews,
+        query_seconds: float = 10.0,
+        state_seconds: float = STATE_SECONDS,
+    ) -> None:
+        self._cassandra = cassandra
+        self._files = files
+        self._batch_views = batch_views
+        self._query_seconds = query_seconds
+        self._state_seconds = state_seconds
+        self._states: dict[tuple[str, str], tuple[float, _State]] = {}
+        self._incarnations = IncarnationReader(cassandra)
+        self._live = LiveReader(cassandra)
+        self._recent: Recent[Any] = Recent(GENERATION_BYTES)
+        self._snapshots: Recent[Snapshot] = Recent(CACHED_SNAPSHOTS_BYTES)
+
+    def __enter__(self) -> CassandraServing:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def months(self) -> list[tuple[str, str]]:
+        return sorted(self._published_months() | self._live_months())
+
+    def latest(self, wiki: str) -> str | None:
+        return max((month for name, month in self._published_months() if name == wiki), default=None)
+
+    def latest_live(self, wiki: str) -> str | None:
+        return max((month for name, month in self._live_months() if name == wiki), default=None)
+
+    def read(self, wiki: str, month: str) -> AbstractContextManager[Reading]:
+        return self._read(wiki, month, lambda state: state.generation)
+
+    def read_at(self, wiki: str, month: str, generation: str | None) -> AbstractContextManager[Reading]:
+        def choose(state: _State) -> str | None:
+            if generation is None and state.generation is not None:
+                raise NoGeneration(f"{wiki} {month} has a generation now; read it from the beginning")
+            return generation
+
+        return self._read(wiki, month, choose)
+
+    def version(self, wiki: str, month: str) -> str:
+        return self._state(wiki, month).version
+
+    def stream(self) -> StreamProgress | None:
+        state = self._incarnations.read()
+        row = state.alive(state.current)
+        return row.progress if row else None
+
+    def retained(self, wiki: str, month: str) -> list[Manifest]:
+        return self._batch_views.retained(wiki, month)[::-1]
+
+    def export(self, generation: str, view: View) -> Iterable[pa.RecordBatch]:
+        return self._batch_views.export(generation, view)
+
+    @contextmanager
+    def _read(self, wiki: str, month: str, choose: Callable[[_State], str | None]) -> Iterator[Reading]:
+        deadline = time.monotonic() + self._query_seconds
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            try:
+                found = self._begin(self._state(wiki, month, fresh=attempt > 1), wiki, month, choose, deadline)
+                break
+            except GenerationGone:
+                if attempt == MAX_ATTEMPTS:
+                    raise
+        yield found
+
+    def _begin(
+        self, state: _State, wiki: str, month: str, choose: Callable[[_State], str | None], deadline: float
+    ) -> Reading:
+        crash_point("serving.pointer_read")
+        generation = choose(state)
+        manifest = self._manifest(wiki, month, generation, state) if generation is not None else None
+        taken = self._snapshot(wiki, month, manifest, state)
+        batch = None
+        if manifest is not None:
+            name = manifest.generation
+            batch = self._recent.get(name) or self._recent.put(
+                name, CassandraGeneration(self._cassandra, name, manifest), 100_000
+            )
+        suggestions = partial(self._suggest, wiki, month, generation or "")
+        return CassandraReading(taken, state.incarnation, self._live, batch, self._recent, suggestions, deadline)
+
+    def _state(self, wiki: str, month: str, fresh: bool = False) -> _State:
+        at, known = self._states.get((wiki, month)) or (0.0, None)
+        now = time.monotonic()
+        if known is None or fresh or now - at >= self._state_seconds:
+            known = self._read_state(wiki, month)
+            if len(self._states) > 1_000:
+                self._states.clear()
+            self._states[wiki, month] = now, known
+        return known
+
+    def _read_state(self, wiki: str, month: str) -> _State:
+        future = self._incarnations.start()
+        pointer = read_pointer(self._cassandra, wiki, month)
+        incarnations = self._incarnations.finish(future)
+        return _state(wiki, month, pointer, incarnations)
+
+    def _manifest(self, wiki: str, month: str, generation: str, state: _State) -> Manifest:
+        """The manifest of a generation that readers may take.
+
+        :raises NoGeneration: when it is gone; GenerationGone, when it was the current one a moment ago.
+        """
+        current = generation == state.generation
+        known: Manifest | None = self._recent.get((generation, "manifest")) if current else None
+        if known is not None:
+            return known
+        row = read_month(self._cassandra, wiki, month).generations.get(generation)
+        if row is not None and row.state == PUBLISHED:
+            manifest = row.manifest
+            self._recent.put((generation, "manifest"), manifest, 20_000)
+            return manifest
+        text = f"generation {generation} of {wiki} {month} is no longer kept"
+        raise GenerationGone(text) if current else NoGeneration(text)
+
+    def _snapshot(self, wiki: str, month: str, manifest: Manifest | None, state: _State) -> Snapshot:
+        """The snapshot of a state; worked out once a state, since judging lateness adds up many rows."""
+        row = state.incarnation
+        generation = manifest.generation if manifest else None
+        key = (wiki, month, generation, state.active, (row.incarnation, row.revision) if row else None)
+        known = self._snapshots.get(key)
+        if known is not None:
+            return known
+        source, horizon = source_of(wiki, month, manifest, state.active), horizon_of(month, manifest)
+        if row is None:
+            taken = snapshot(wiki, month, manifest, state.active, None, StreamProgress(), {})
+        else:
+            if row.progress.rows_from.get(source, horizon) > horizon and not self._kept(wiki, month, generation):
+                # Its rows were retired after the pointer was read.
+                raise GenerationGone(f"generation {generation} of {wiki} {month} was replaced meanwhile")
+            totals = self._live.totals(row, source, horizon)
+            progress = replace(row.progress, batch_id=row.batch_id)
+            taken = snapshot(wiki, month, manifest, state.active, row.incarnation, progress, totals)
+        return self._snapshots.put(key, taken, 2_000)
+
+    def _kept(self, wiki: str, month: str, generation: str | None) -> bool:
+        """Whether readers may take a generation, or there is none yet."""
+        state = read_month(self._cassandra, wiki, month)
+        row = state.generations.get(generation or "")
+        return state.pointer.generation is None if generation is None else row is not None and row.state == PUBLISHED
+
+    def _suggest(self, wiki: str, month: str, generation: str, query: str, limit: int) -> pa.Table:
+        folder = f"{generation_folder(wiki, month, generation)}/{SUGGESTIONS}"
+        try:
+            return suggest(self._files.local(folder), query, limit)
+        except FileNotFoundError:
+            raise NoGeneration(f"generation {generation} of {wiki} {month} is no longer kept") from None
+
+    def _published_months(self) -> set[tuple[str, str]]:
+        known = months(self._cassandra)
+        return {month for month in known if read_pointer(self._cassandra, *month).generation is not None}
+
+    def _live_months(self) -> set[tuple[str, str]]:
+        state = self._incarnations.read()
+        row = state.alive(state.current)
+        if row is None:
+            return set()
+        sources = {source for source, _ in self._live.days(row)}
+        return {
+            month
+            for source, month in row.progress.months.items()
+            if source in sources or self._live.trends(row, source) is not None
+        }
+
+
+def _state(wiki: str, month: str, pointer: Pointer, incarnations: Incarnations) -> _State:
+    row = incarnations.alive(incarnations.current)
+    sources = [ActiveSource(pointer.source, -1 if pointer.since is None else pointer.since)] if pointer.source else []
+    streamed = row.progress.active.get(f"{wiki}/{month}") if row else None
+    active = max([*sources, *([streamed] if streamed else [])], key=lambda source: source.since, default=None)
+    return _State(pointer.generation, active, row)

@@ -1,0 +1,99 @@
+"""Writes a view of a generation into Cassandra as pages: where the rows are, several at a time on disjoint keys."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .batch_views import BATCH_SCHEMAS, View
+from .cassandra import Cassandra, Writes
+from .cassandra_pages import IN_CLICKS, IN_CLICKS_SCHEMA, pages
+from .folding import folded
+from .generation_files import SUGGESTIONS, GenerationFiles
+
+#: A part of the suggestions: titles as people type them, in the order of articles.
+SUGGESTIONS_SCHEMA = pa.schema([("folded", pa.string()), *IN_CLICKS_SCHEMA])
+
+_ADD_BOUND = "insert into {ks}.bounds (generation, of_view, key, position) values (?, ?, ?, ?)"
+_ADD_PAGE = (
+    "insert into {ks}.pages (generation, of_view, bucket, bucket_position, key, position, page) "
+    "values (?, ?, ?, ?, ?, ?, ?)"
+)
+_FOLD = f"select {folded('article')} as folded, article, in_clicks from batch"  # noqa: S608, no values in it
+
+
+@dataclass(frozen=True)
+class PagesWriter:
+    """Writes one view. The same rows give the same pages, so that a task that is run again changes nothing."""
+
+    cassandra: Cassandra
+    generation: str
+    view: View
+    files: GenerationFiles
+    folder: str  # of the generation's files
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> int:
+        schema = BATCH_SCHEMAS[self.view]
+        rows = _Counted(batch.select(schema.names).cast(schema) for batch in batches)
+        with self.cassandra.writes() as writes:
+            if self.view is View.ARTICLES:
+                with tempfile.TemporaryDirectory(prefix="readerflow-") as scratch:
+                    self._write_articles(writes, rows, Path(scratch) / "suggestions.parquet")
+            else:
+                self._write(writes, self.view, rows)
+        return rows.count
+
+    def _write_articles(self, writes: Writes, rows: _Counted, scratch: Path) -> None:
+        """Write articles, then once more their clicks in alone, and the part of the suggestions."""
+        with (
+            duckdb.connect(config={"threads": 1}) as folding,
+            pq.ParquetWriter(scratch, SUGGESTIONS_SCHEMA, compression="zstd") as part,
+        ):
+            self._write(writes, View.ARTICLES, _noted(rows, folding, part))
+        if rows.first is not None:
+            clicks = pq.ParquetFile(scratch).iter_batches(columns=IN_CLICKS_SCHEMA.names)
+            self._write(writes, IN_CLICKS, clicks)
+            # Named by its first title, so that a task that is run again writes the same file.
+            name = hashlib.sha256(rows.first.encode()).hexdigest()[:16]
+            self.files.put(scratch, f"{self.folder}/{SUGGESTIONS}/{name}.parquet")
+
+    def _write(self, writes: Writes, view: str, rows: Iterable[pa.RecordBatch]) -> None:
+        of_view = str(view)
+        for page in pages(view, rows):
+            if page.opens_bucket:
+                # Before its pages, since it is by the bounds that a dead generation is removed.
+                self.cassandra.patiently(_ADD_BOUND, (self.generation, of_view, *page.bucket))
+            writes.add(_ADD_PAGE, (self.generation, of_view, *page.bucket, *page.first, page.data))
+
+
+@dataclass
+class _Counted:
+    """Batches that are counted as they pass."""
+
+    batches: Iterable[pa.RecordBatch]
+    count: int = field(default=0, init=False)
+    first: str | None = field(default=None, init=False)  # key
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self.batches:
+            if batch.num_rows and self.first is None:
+                self.first = batch.column(0)[0].as_py()
+            self.count += batch.num_rows
+            yield batch
+
+
+def _noted(
+    rows: Iterable[pa.RecordBatch], folding: duckdb.DuckDBPyConnection, part: pq.ParquetWriter
+) -> Iterator[pa.RecordBatch]:
+    for batch in rows:
+        folding.register("batch", pa.Table.from_batches([batch]))
+        part.write_table(folding.sql(_FOLD).to_arrow_table().cast(SUGGESTIONS_SCHEMA))
+        folding.unregister("batch")
+        yield batch
