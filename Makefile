@@ -19,7 +19,7 @@ endif
 .PHONY: help setup setup-cluster setup-dev demo test check format bench lock audit browser clean
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  ARGS=... is passed on, for instance: make demo ARGS=--no-serve"
 
 setup: $(VENV)/.run $(ECHARTS) ## Install what ReaderFlow needs to run.
@@ -28,10 +28,14 @@ setup-cluster: $(VENV)/.cluster $(ECHARTS) ## Install what the cluster profile n
 
 setup-dev: $(VENV)/.dev $(ECHARTS) build/typing/readerflow ## Install what its tests and checks need, too.
 
+ifneq ($(findstring cluster,$(ARGS)),)
+demo: setup-cluster
+endif
+
 demo: setup ## Take a real month from dump to page, then serve it.
 	@$(BIN)/readerflow demo $(ARGS)
 
-up: setup ## Start Kafka, HDFS, Cassandra and Spark on this machine: make up ARGS=kafka
+up: setup-cluster ## Start Kafka, HDFS, Cassandra and Spark on this machine: make up ARGS=kafka
 	@$(BIN)/readerflow up $(ARGS)
 
 down: setup ## Stop them; their data stays.

@@ -95,7 +95,9 @@ def _cluster(settings: Settings, home: Path, stack: ExitStack) -> Storage:
         home=home,
         pairs=PairStore(home / "pairs"),
         replays=ReplayStore(local / "replays"),
-        log=stack.enter_context(KafkaLog(settings, settings.kafka_topic, settings.partitions)),
+        log=stack.enter_context(
+            KafkaLog(settings, settings.kafka_topic, settings.partitions, memory=local / "log-sources.json")
+        ),
         archive=stack.enter_context(HdfsArchive(hdfs, local / "archive-index.db")),
         dead_letters=stack.enter_context(letters),
         batch_views=batch_views,

@@ -66,6 +66,9 @@ _RIGHTS = {
 }
 _SIZES = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE}
 _RANGES = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
+_TOPICS = {KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART}
+#: Pause before a client that has met one of _TOPICS is replaced.
+FORGET_SECONDS = 0.5
 
 
 class ConfluentTransport:
@@ -144,34 +147,46 @@ class ConfluentTransport:
         self._raise(error)
 
     def watermarks(self, partition: int) -> tuple[int, int]:
-        with self._lock:
-            if self._watcher is None:
-                self._watcher = self._consumer()
-            watcher = self._watcher
-
-        def ask(left: float) -> tuple[int, int] | None:
+        def ask(watcher: Any, left: float) -> tuple[int, int] | None:
             found = watcher.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=min(left, 5.0))
             return None if found is None else (int(found[0]), int(found[1]))
 
-        return self._asked(watcher, ask)
+        return self._asked(ask)
 
-    def _asked(self, watcher: Any, ask: Callable[[float], Found | None]) -> Found:
+    def _open_watcher(self) -> Any:
+        with self._lock:
+            if self._watcher is None:
+                self._watcher = self._consumer()
+            return self._watcher
+
+    def _forget(self, watcher: Any) -> None:
+        """Ask another client from now on: a broker that came back said that it has no partitions yet, and this one
+        remembers that for minutes. Other threads may be asking it, so it ends with the last of them."""
+        with self._lock:
+            if self._watcher is watcher:
+                self._watcher = None
+
+    def _asked(self, ask: Callable[[Any, float], Found | None]) -> Found:
         """Ask until there is an answer or the time is up."""
         self._trouble = None
         deadline = time.monotonic() + self._timeout
         while True:
             error: KafkaError | None = None
+            watcher = self._open_watcher()
             try:
-                found = ask(max(0.05, deadline - time.monotonic()))
+                found = ask(watcher, max(0.05, deadline - time.monotonic()))
                 if found is not None:
                     return found
             except KafkaException as raised:
                 error = raised.args[0]
             watcher.poll(0)  # it may have something to say about the brokers
+            unknown = error is not None and error.code() in _TOPICS
+            if unknown:
+                self._forget(watcher)
             if time.monotonic() >= deadline or (error is not None and error.code() in _RIGHTS):
                 self._raise(error)
             self._check_rights()
-            time.sleep(0.05)
+            time.sleep(FORGET_SECONDS if unknown else 0.05)
 
     def _check_rights(self) -> None:
         if self._trouble is not None and self._trouble.code() in _RIGHTS:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias, cast
 
@@ -21,7 +22,7 @@ from readerflow.common.decode import decode, encode
 from readerflow.common.records import CONTROLS, ENTRIES, MAX_RAW_BYTES, RECORDS, REJECTS
 from readerflow.common.settings import Settings
 
-from .kafka_sources import Seen, active_source
+from .kafka_sources import Seen, active_source, recall, remember
 from .kafka_topic import Topic, open_topic
 from .kafka_transport import Fetched, Transport, open_transport
 from .log import ActiveSource, LogSlice, OffsetGone
@@ -43,13 +44,23 @@ class KafkaLog:
     Threads may share it. Nothing connects before the first verb. It does not survive a fork.
 
     :param raw_bytes: where the ``value`` of a reject is cut; topics of larger documents (dead letters) raise it.
+    :param memory: file that keeps what was learnt of sources, so that no process reads the whole topic again.
     """
 
-    def __init__(self, settings: Settings, topic: str, partitions: int, *, raw_bytes: int = MAX_RAW_BYTES) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        topic: str,
+        partitions: int,
+        *,
+        raw_bytes: int = MAX_RAW_BYTES,
+        memory: Path | None = None,
+    ) -> None:
         self._settings = settings
         self._name = topic
         self._wanted = partitions
         self._raw_bytes = raw_bytes
+        self._memory = memory
         self._opening = threading.Lock()
         self._topic: Topic | None = None
         self._transport: Transport | None = None
@@ -67,7 +78,10 @@ class KafkaLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._opening:
-            transport, self._transport, self._topic = self._transport, None, None
+            transport, topic = self._transport, self._topic
+            self._transport = self._topic = None
+        if topic is not None and self._memory is not None and any(seen.stop > 0 for seen in self._seen):
+            remember(self._memory, topic.id, self._seen)
         if transport is not None:
             transport.close()
 
@@ -185,7 +199,8 @@ class KafkaLog:
             with self._opening:
                 if self._topic is None:
                     topic = open_topic(self._settings, self._name, self._wanted)
-                    self._seen = [Seen() for _ in range(topic.partitions)]
+                    nothing = [Seen() for _ in range(topic.partitions)]
+                    self._seen = recall(self._memory, topic.id, topic.partitions) if self._memory else nothing
                     self._scanning = [threading.Lock() for _ in range(topic.partitions)]
                     self._transport = open_transport(self._settings, self._name)
                     self._topic = topic

@@ -6,8 +6,11 @@ The last seq of a source that is being replayed stands near the end, so that is 
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -73,6 +76,48 @@ class Seen:
                 return max(found.last_seqs[source], -1 if known is None else known)
         self.read_on(read, low, end)
         return self.last_seqs.get(source)
+
+
+def remember(memory: Path, topic: str, partitions: list[Seen]) -> None:
+    """Keep what was seen of a topic for the next process.
+
+    :param topic: its id, which a topic that is made anew does not have.
+    """
+    document = {
+        "topic": topic,
+        "partitions": [
+            {
+                "stop": seen.stop,
+                "last_seqs": seen.last_seqs,
+                "firsts": [[*key, *first] for key, first in seen.firsts.items()],
+                "replacements": [[*key, *last] for key, last in seen.replacements.items()],
+            }
+            for seen in partitions
+        ],
+    }
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    written = memory.with_name(f"{memory.name}.{os.getpid()}")
+    written.write_text(json.dumps(document), encoding="utf-8")
+    written.replace(memory)
+
+
+def recall(memory: Path, topic: str, partitions: int) -> list[Seen]:
+    """What :func:`remember` kept of this very topic; nothing seen otherwise."""
+    nothing = [Seen() for _ in range(partitions)]
+    try:
+        document = json.loads(memory.read_text(encoding="utf-8"))
+        known = document["topic"] == topic and len(document["partitions"]) == partitions
+        return [_recalled(part) for part in document["partitions"]] if known else nothing
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return nothing  # without a memory, or with a torn one, the topic is read again
+
+
+def _recalled(part: dict[str, Any]) -> Seen:
+    firsts, replacements = (
+        {(wiki, month): (offset, source) for wiki, month, offset, source in part[name]}
+        for name in ("firsts", "replacements")
+    )
+    return Seen(part["stop"], part["last_seqs"], firsts, replacements)
 
 
 def active_source(partitions: list[Seen], key: Key) -> ActiveSource | None:

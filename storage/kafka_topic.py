@@ -29,6 +29,7 @@ class Topic:
 
     name: str
     partitions: int
+    id: str  # a topic that is deleted and made anew has another
 
 
 def open_topic(settings: Settings, name: str, partitions: int) -> Topic:
@@ -41,9 +42,9 @@ def open_topic(settings: Settings, name: str, partitions: int) -> Topic:
         deadline = time.monotonic() + settings.kafka_timeout
         asked = False
         while True:
-            found = _partitions(admin, name)
-            if found:
-                return Topic(name, found)
+            found = _find(admin, name)
+            if found is not None:
+                return found
             if not asked:
                 _create(admin, settings, name, partitions)
                 asked = True
@@ -62,17 +63,18 @@ def delete_topic(settings: Settings, name: str) -> None:
         except UnknownTopicOrPartitionError:
             return
         deadline = time.monotonic() + settings.kafka_timeout
-        while _partitions(admin, name) and time.monotonic() < deadline:
+        while _find(admin, name) is not None and time.monotonic() < deadline:
             time.sleep(0.02)
 
 
-def _partitions(admin: Any, name: str) -> int:
-    """How many partitions a topic has; 0 when it does not exist or has partitions without a leader."""
+def _find(admin: Any, name: str) -> Topic | None:
+    """A topic; None when it does not exist or has partitions without a leader."""
     for topic in admin.describe_topics([name]):
         if topic["name"] == name and topic["error_code"] == 0:
             parts = topic["partitions"]
-            return 0 if any(part["leader_id"] < 0 for part in parts) else len(parts)
-    return 0
+            led = parts and all(part["leader_id"] >= 0 for part in parts)
+            return Topic(name, len(parts), str(topic["topic_id"])) if led else None
+    return None
 
 
 def _create(admin: Any, settings: Settings, name: str, partitions: int) -> None:

@@ -48,7 +48,7 @@ class Transport(Protocol):
 def open_transport(settings: Settings, topic: str) -> Transport:
     """The transport that the settings name."""
     if settings.kafka_client == "kafka-python":
-        from .kafka_python import PythonTransport
+        from .kafka_pure import PythonTransport
 
         return PythonTransport(settings, topic)
     from .kafka_confluent import ConfluentTransport

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from readerflow.common.errors import Unavailable
 from readerflow.common.settings import Settings
 from readerflow.kafka.dead_letters import distinct_letters
 from readerflow.pipeline import servers
@@ -37,12 +38,14 @@ Answers = dict[str, Any]
 
 
 def wait_until(true: Callable[[], Any], seconds: float = 180, what: str = "") -> float:
-    """Wait for something and tell how long it took."""
+    """Wait for something and tell how long it took; what can't be seen while a server is away is not there yet."""
     began = time.monotonic()
-    while not true():
+    while True:
+        with suppress(Unavailable):
+            if true():
+                return time.monotonic() - began
         assert time.monotonic() - began < seconds, f"not within {seconds:g} s: {what or true}"
         time.sleep(0.1)
-    return time.monotonic() - began
 
 
 def kill(settings: Settings, name: str) -> None:
@@ -99,6 +102,7 @@ class KilledHome:
         """Run a command to its end, which is a good one unless it was told to crash."""
         command = self.start(*arguments, crash_at=crash_at)
         command.ends(0 if crash_at is None else -signal.SIGKILL)
+        command.left_nothing()
         return command
 
     def replay(self, *options: str) -> tuple[str, ...]:
@@ -193,8 +197,13 @@ class Command:
         return time.monotonic() - began
 
     def kill(self) -> None:
+        """Kill it with -9; what it had started, Java too, ends by itself."""
         self.process.kill()
         self.process.wait()
+        self.left_nothing()
+
+    def left_nothing(self) -> None:
+        wait_until(lambda: not processes.members({self.process.pid}), what="its own processes to end")
 
     def stop(self) -> None:
         """Ask it to end, as Ctrl-C does."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pytest
 
+from readerflow.common.patience import patiently
 from readerflow.common.settings import Settings
 from readerflow.pipeline import servers
 from readerflow.storage import Storage
@@ -84,7 +85,7 @@ class Struck:
 
     def caught_up(self) -> float:
         """Wait until archive and realtime views hold what the log holds now and more has come in since."""
-        began = self.home.ends(self.storage)
+        began = patiently(lambda: self.home.ends(self.storage))
         return wait_until(
             lambda: (
                 all(a >= b for a, b in zip(self.home.archived(self.storage), began, strict=True))
@@ -133,7 +134,10 @@ def test_commands_that_die_go_on_where_they_were_when_they_are_started_again(str
     struck.archive = struck.home.start("archive", "--follow")
     struck.home.run(*struck.home.replay())
     ends = struck.home.ends(struck.storage)
-    wait_until(lambda: struck.home.archived(struck.storage) == ends == struck.home.streamed(struck.storage))
+    wait_until(
+        lambda: struck.home.archived(struck.storage) == ends == struck.home.streamed(struck.storage),
+        what=f"all of {ends}",
+    )
     struck.archive.stop()
     struck.stream.stop()
 

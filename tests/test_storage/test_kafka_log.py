@@ -135,6 +135,41 @@ def test_every_verb_of_a_client_whose_broker_is_away_says_so_in_time(nobody: str
         transport.close()
 
 
+class Unknowing:
+    """A client that believes a topic unknown, or one that knows it."""
+
+    def __init__(self, offsets: tuple[int, int] | None) -> None:
+        self.offsets = offsets
+
+    def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
+        from confluent_kafka import KafkaError, KafkaException
+
+        if self.offsets is None:
+            raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+        return self.offsets
+
+    def poll(self, _: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_a_topic_that_a_restarted_broker_does_not_know_yet_is_asked_for_by_another_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from readerflow.storage import kafka_confluent
+
+    monkeypatch.setattr(kafka_confluent, "FORGET_SECONDS", 0.01)
+    transport = kafka_confluent.ConfluentTransport(Settings(kafka_timeout=0.1), "clicks")
+    clients = iter([Unknowing(None), Unknowing((3, 7))])
+    monkeypatch.setattr(transport, "_consumer", lambda: next(clients))
+    assert transport.watermarks(0) == (3, 7)
+    assert transport.watermarks(0) == (3, 7)
+    transport.close()
+    monkeypatch.setattr(transport, "_consumer", lambda: Unknowing(None))
+    with pytest.raises(LogUnavailable, match="Unknown partition"):
+        transport.watermarks(0)
+
+
 # What the log remembers of sources ------------------------------------------------------------------------------------
 
 
@@ -348,3 +383,23 @@ def test_a_client_that_lacks_the_compression_of_the_log_says_what_to_install(
     monkeypatch.setattr(codec, "has_lz4", lambda: False)
     with KafkaLog(reading, settings.kafka_topic, 1) as log, pytest.raises(LogRefused, match="pip install lz4"):
         log.read(0, 0, 100)
+
+
+@pytest.mark.cluster
+def test_what_was_learnt_of_sources_is_remembered_for_this_very_topic(cluster: Settings, tmp_path: Path) -> None:
+    from readerflow.storage.kafka_log import KafkaLog
+    from readerflow.storage.kafka_topic import delete_topic
+
+    name, memory = f"{cluster.kafka_topic}-memory-{os.urandom(3).hex()}", tmp_path / "sources.json"
+    with KafkaLog(cluster, name, 2, memory=memory) as log:
+        log.append(1, entries(record(0), record(1)))
+        log.flush()
+        assert log.active_source(WIKI, MONTH) == ActiveSource(SOURCE)
+    with KafkaLog(cluster, name, 2, memory=memory) as log:
+        assert log.partitions == 2
+        assert [seen.stop for seen in log._seen] == [-1, 2]
+        assert log.active_source(WIKI, MONTH) == ActiveSource(SOURCE)
+    delete_topic(cluster, name)
+    with KafkaLog(cluster, name, 2, memory=memory) as log:
+        assert log.active_source(WIKI, MONTH) is None
+    delete_topic(cluster, name)
