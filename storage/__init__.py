@@ -74,10 +74,10 @@ def _embedded(settings: Settings, home: Path, stack: ExitStack) -> Storage:
 
 
 def _cluster(settings: Settings, home: Path, stack: ExitStack) -> Storage:
-    from .cassandra import Cassandra, CassandraAddress
     from .cassandra_batch import CassandraBatchViews
     from .cassandra_realtime import CassandraRealtime
     from .cassandra_serving import CassandraServing
+    from .cassandra_session import Cassandra, CassandraAddress
     from .hdfs_archive import HdfsArchive
     from .hdfs_files import HdfsFiles
     from .hdfs_generation_files import HdfsGenerationFiles

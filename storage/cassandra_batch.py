@@ -18,7 +18,6 @@ from readerflow.common.facts import to_json
 from readerflow.common.months import now
 
 from .batch_views import BATCH_SCHEMAS, Generation, LinkGraph, Manifest, NoGeneration, Superseded, View, ViewWriter
-from .cassandra import PATIENCE_SECONDS, Cassandra, ViewsUnavailable
 from .cassandra_generation import CassandraGeneration
 from .cassandra_leases import READER, WRITER, Leases
 from .cassandra_pages import PAGE_SCHEMAS
@@ -36,6 +35,7 @@ from .cassandra_pointers import (
     months,
     read_month,
 )
+from .cassandra_session import PATIENCE_SECONDS, Cassandra, ViewsUnavailable
 from .cassandra_writer import PagesWriter
 from .generation_files import GRAPH, GenerationFiles, generation_folder
 from .graph_files import export_graph, read_graph, write_graph

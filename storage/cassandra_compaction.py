@@ -18,7 +18,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .cassandra import Cassandra
 from .cassandra_incarnations import Incarnation, read_incarnations
 from .cassandra_live_rows import (
     FOLDED,
@@ -32,6 +31,7 @@ from .cassandra_live_rows import (
     unpack,
     worth_folding,
 )
+from .cassandra_session import Cassandra
 from .realtime_views import LIVE_ARTICLES, LIVE_CLASSES, LIVE_TOTALS
 
 #: New rows of a title in an hour that are worth a fold.

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .batch_views import BATCH_SCHEMAS, Manifest, View
-from .cassandra import Cassandra
 from .cassandra_pages import (
     IN_CLICKS,
     IN_CLICKS_SCHEMA,
@@ -25,6 +24,7 @@ from .cassandra_pages import (
     page_rows,
     stored_page,
 )
+from .cassandra_session import Cassandra
 from .serving_views import NEIGHBOURS, RANKING, Side
 
 LAST_POSITION = 2**31 - 1

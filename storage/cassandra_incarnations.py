@@ -18,7 +18,7 @@ from cassandra.cluster import ResponseFuture
 
 from readerflow.common.facts import from_json, to_json
 
-from .cassandra import Cassandra, Row
+from .cassandra_session import Cassandra, Row
 from .realtime_views import StreamProgress
 from .recent import Recent
 

@@ -12,7 +12,7 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
-from .cassandra import Cassandra, ViewsUnavailable
+from .cassandra_session import Cassandra, ViewsUnavailable
 from .lease import is_leased, lease
 
 #: Longer than Cassandra may be away while a run waits for it.

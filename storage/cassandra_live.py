@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from cassandra.cluster import ResponseFuture
 
-from .cassandra import Cassandra, Row
 from .cassandra_compaction import CLASSES_BODY, STORED
 from .cassandra_incarnations import Incarnation
 from .cassandra_live_rows import (
@@ -35,6 +34,7 @@ from .cassandra_live_rows import (
     read_streams,
     unpack,
 )
+from .cassandra_session import Cassandra, Row
 from .realtime_views import LIVE_TOTALS
 from .recent import Recent
 from .serving_schema import hour_number

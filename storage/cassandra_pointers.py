@@ -18,7 +18,7 @@ from readerflow.common.facts import from_json
 from readerflow.common.months import now
 
 from .batch_views import Manifest
-from .cassandra import Cassandra
+from .cassandra_session import Cassandra
 
 BUILDING, PUBLISHED, WITHDRAWN, DROPPING = "building", "published", "withdrawn", "dropping"
 #: The longest pause of a loser of a compare-and-set before it looks again.

@@ -22,7 +22,6 @@ from readerflow.common.facts import to_json
 from readerflow.common.months import HOUR, Month, now
 
 from .batch_views import Superseded
-from .cassandra import PATIENCE_SECONDS, Cassandra, Writes
 from .cassandra_compaction import ARTICLES_BODY, SHARDS, STORED, Compaction
 from .cassandra_incarnations import (
     Incarnation,
@@ -44,6 +43,7 @@ from .cassandra_live_rows import (
     write_stream,
 )
 from .cassandra_pointers import Change, MonthState, add_month, change_month, months, read_pointer
+from .cassandra_session import PATIENCE_SECONDS, Cassandra, Writes
 from .log import ActiveSource
 from .realtime_views import ARTICLE_CLICKS, MicroBatch, PartWriter, StreamProgress
 from .serving_schema import hour_number

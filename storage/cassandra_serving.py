@@ -20,13 +20,13 @@ import pyarrow as pa
 from readerflow.common.crash import crash_point
 
 from .batch_views import Manifest, NoGeneration, View
-from .cassandra import Cassandra
 from .cassandra_batch import CassandraBatchViews
 from .cassandra_generation import CassandraGeneration
 from .cassandra_incarnations import Incarnation, IncarnationReader, Incarnations
 from .cassandra_live import LiveReader
 from .cassandra_pointers import PUBLISHED, Pointer, months, read_month, read_pointer
 from .cassandra_reading import CassandraReading
+from .cassandra_session import Cassandra
 from .cassandra_suggestions import suggest
 from .freshness import horizon_of, snapshot, source_of
 from .generation_files import SUGGESTIONS, GenerationFiles, generation_folder

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .batch_views import BATCH_SCHEMAS, View
-from .cassandra import Cassandra, Writes
 from .cassandra_pages import IN_CLICKS, IN_CLICKS_SCHEMA, pages
+from .cassandra_session import Cassandra, Writes
 from .folding import folded
 from .generation_files import SUGGESTIONS, GenerationFiles
 

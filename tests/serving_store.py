@@ -19,10 +19,10 @@ import pyarrow as pa
 from readerflow.common.months import HOUR
 from readerflow.common.records import CLASS_OF, CLASS_ROWS, CLASSES, LINK_TYPES, partition_of
 from readerflow.storage.batch_views import BATCH_SCHEMAS, BatchViews, LinkGraph, Manifest, RankFacts, View
-from readerflow.storage.cassandra import Cassandra
 from readerflow.storage.cassandra_batch import CassandraBatchViews
 from readerflow.storage.cassandra_realtime import CassandraRealtime
 from readerflow.storage.cassandra_serving import CassandraServing
+from readerflow.storage.cassandra_session import Cassandra
 from readerflow.storage.duckdb_views import DuckDBViews
 from readerflow.storage.embedded_serving import EmbeddedServing
 from readerflow.storage.generation_files import LocalFiles

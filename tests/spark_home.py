@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from readerflow.common.settings import Settings
 from readerflow.kafka.archiver import archive
-from readerflow.storage.cassandra import Cassandra, CassandraAddress
 from readerflow.storage.cassandra_realtime import CassandraRealtime
+from readerflow.storage.cassandra_session import Cassandra, CassandraAddress
 from readerflow.storage.fence import fence
 from readerflow.storage.kafka_log import KafkaLog
 from readerflow.storage.local_archive import LocalArchive

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from readerflow.common.settings import Settings
-from readerflow.storage.cassandra import Cassandra, CassandraAddress
 from readerflow.storage.cassandra_schema import BATCH_TABLES, LIVE_TABLES
+from readerflow.storage.cassandra_session import Cassandra, CassandraAddress
 
 
 @pytest.fixture(scope="session")

@@ -25,9 +25,9 @@ from readerflow.storage.batch_views import (
     Superseded,
     View,
 )
-from readerflow.storage.cassandra import Cassandra
 from readerflow.storage.cassandra_batch import CassandraBatchViews
 from readerflow.storage.cassandra_pointers import Change, Pointer, change_month, read_pointer
+from readerflow.storage.cassandra_session import Cassandra
 from readerflow.storage.duckdb_views import DuckDBViews
 from readerflow.storage.generation_files import LocalFiles
 from readerflow.storage.lease import is_leased
@@ -126,7 +126,7 @@ class Cluster:
     def begin_and_die(self) -> str:
         return dying(
             "import os, sys; from pathlib import Path\n"
-            "from readerflow.storage.cassandra import Cassandra, CassandraAddress\n"
+            "from readerflow.storage.cassandra_session import Cassandra, CassandraAddress\n"
             "from readerflow.storage.cassandra_batch import CassandraBatchViews\n"
             "from readerflow.storage.generation_files import LocalFiles\n"
             "cassandra = Cassandra(CassandraAddress((sys.argv[2],), int(sys.argv[3]), sys.argv[4]))\n"

@@ -20,13 +20,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from readerflow.storage.batch_views import BATCH_SCHEMAS, Generation, NoGeneration, Superseded, View
-from readerflow.storage.cassandra import Cassandra, ViewsUnavailable
 from readerflow.storage.cassandra_batch import CassandraBatchViews
 from readerflow.storage.cassandra_generation import CassandraGeneration
 from readerflow.storage.cassandra_leases import Leases
 from readerflow.storage.cassandra_pages import BUCKET_ROWS, PAGE_ROWS, PAGE_SCHEMAS
 from readerflow.storage.cassandra_pointers import read_month
 from readerflow.storage.cassandra_schema import OtherTables
+from readerflow.storage.cassandra_session import Cassandra, ViewsUnavailable
 from readerflow.storage.generation_files import LocalFiles
 from readerflow.storage.serving_views import Side
 from tests.cut_connection import Door

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from readerflow.common.records import LINK_TYPES
 from readerflow.storage import cassandra_compaction
 from readerflow.storage.batch_views import Superseded
-from readerflow.storage.cassandra import Cassandra
 from readerflow.storage.cassandra_compaction import Compaction
 from readerflow.storage.cassandra_live_rows import (
     CHUNK,
@@ -32,6 +31,7 @@ from readerflow.storage.cassandra_live_rows import (
     worth_folding,
 )
 from readerflow.storage.cassandra_realtime import CassandraRealtime
+from readerflow.storage.cassandra_session import Cassandra
 from readerflow.storage.realtime_views import (
     LIVE_ARTICLES,
     LIVE_CLASSES,

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from readerflow.common.facts import to_json
 from readerflow.common.records import CLASSES
-from readerflow.storage.cassandra import Cassandra
 from readerflow.storage.cassandra_reading import _place
 from readerflow.storage.cassandra_serving import CassandraServing
+from readerflow.storage.cassandra_session import Cassandra
 from readerflow.storage.generation_files import LocalFiles
 from readerflow.storage.log import ActiveSource
 from readerflow.storage.recent import Recent
@@ -142,7 +142,7 @@ def test_a_fork_opens_a_session_of_its_own(tmp_path: Path, empty_cassandra: Cass
         program = f"""
 import os, sys
 from pathlib import Path
-from readerflow.storage.cassandra import Cassandra, CassandraAddress
+from readerflow.storage.cassandra_session import Cassandra, CassandraAddress
 from tests.serving_store import CassandraStore
 address = {empty_cassandra.address!r}
 with CassandraStore(Path({str(tmp_path)!r}), cassandra=Cassandra(address)).serving() as serving:

@@ -13,8 +13,8 @@ import pytest
 
 from readerflow.common.crash import Crashed
 from readerflow.storage.batch_views import Superseded
-from readerflow.storage.cassandra import Cassandra
 from readerflow.storage.cassandra_realtime import CassandraRealtime
+from readerflow.storage.cassandra_session import Cassandra
 from readerflow.storage.log import ActiveSource
 from readerflow.storage.realtime_views import (
     LIVE_ARTICLES,

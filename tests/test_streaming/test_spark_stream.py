@@ -25,8 +25,8 @@ from readerflow.common.spark_session import spark_session
 from readerflow.kafka.plan import ReplayPlan
 from readerflow.kafka.producer import replay
 from readerflow.kafka.replay import Grain
-from readerflow.storage.cassandra import Cassandra, CassandraAddress, ViewsUnavailable
 from readerflow.storage.cassandra_realtime import CassandraRealtime
+from readerflow.storage.cassandra_session import Cassandra, CassandraAddress, ViewsUnavailable
 from readerflow.storage.freshness import live_until
 from readerflow.storage.lease import Leased
 from readerflow.storage.realtime_views import MicroBatch, StreamProgress
