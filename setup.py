@@ -47,6 +47,7 @@ CLUSTER = [
     "hdfs>=2.7,<3",
     "kafka-python>=3.0,<4",
     "networkx>=3.6,<4",
+    "pandas>=2.2,<3",
     "pyspark==4.2.1",
     "typing_extensions>=4",
 ]
