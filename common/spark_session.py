@@ -137,7 +137,8 @@ def _send_code(session: SparkSession) -> None:
     if not _PACKAGE.is_dir():
         return  # we run from a zip that spark-submit was given, and so do they
     with tempfile.TemporaryDirectory() as folder:
-        archive = code_zip(Path(folder) / "readerflow.zip")
+        # A name of its own: spark-submit may have been given a readerflow.zip, and Spark takes each name once.
+        archive = code_zip(Path(folder) / f"readerflow-{os.urandom(4).hex()}.zip")
         known = list(sys.path)
         session.sparkContext.addPyFile(str(archive))
         sys.path[:] = known

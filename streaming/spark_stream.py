@@ -31,7 +31,7 @@ from readerflow.storage.archive import Archive
 from readerflow.storage.batch_views import BatchViews
 from readerflow.storage.kafka_clients import spark_options
 from readerflow.storage.lease import lease
-from readerflow.storage.log import EventLog, LogUnavailable
+from readerflow.storage.log import EventLog, LogUnavailable, OffsetGone
 from readerflow.storage.realtime_views import (
     LIVE_ARTICLES,
     LIVE_CLASSES,
@@ -121,8 +121,13 @@ def spark_stream(
                     )
                     run.open(fresh, new_name(wall()), job.checkpoints.names())
                     job.begin(run)
-                if job.follow(follow, stop, settings.poll_seconds, progress):
-                    break
+                try:
+                    if job.follow(follow, stop, settings.poll_seconds, progress):
+                        break
+                except OffsetGone:
+                    if not job.forget_checkpoint():
+                        raise
+                    _log.warning("the view store has lost rows that it had confirmed; the stream takes them again")
             except Unavailable as error:
                 if away_since is None or job.batches > before:
                     away_since, pause = clock(), FIRST_PAUSE
@@ -163,6 +168,7 @@ class _Job:
         self._stopping = False
         self._failure: BaseException | None = None  # what ended the query
         self._caught_up = False
+        self._forgotten_at: dict[int, int] = {}  # the progress at which the checkpoint was dropped
         self._compact_due = clock() + COMPACT_SECONDS
 
     def begin(self, run: Run) -> None:
@@ -203,6 +209,24 @@ class _Job:
             self._between(run)
             self._tell(run, progress)
         return stop.is_set() or self._caught_up
+
+    def forget_checkpoint(self) -> bool:
+        """Drop the checkpoint, so that the next query begins at the committed rows; False when that was done before.
+
+        The checkpoint is ahead of the rows when the view store was killed and has lost what it had confirmed last.
+
+        :raises OffsetGone: when the log lacks the entries after the rows.
+        :raises Unavailable: when a server does not answer.
+        """
+        run = self._opened
+        offsets = run.committed().offsets
+        if offsets == self._forgotten_at:
+            return False
+        for partition, offset in offsets.items():
+            self._log.read(partition, offset, 1)
+        self.checkpoints.drop(run.incarnation)
+        self._forgotten_at = offsets
+        return True
 
     @property
     def _opened(self) -> Run:

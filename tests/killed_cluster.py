@@ -32,7 +32,7 @@ SERVERS = ("kafka", "namenode", "datanode", "cassandra")
 #: Values that are no records; they lie before the first one.
 BAD = (b"", b"{", b"\xff", b'{"source": 1}')
 #: What an answer tells of its run and not of the month.
-OWN = ("generation", "next", "engine", "created", "published")
+OWN = ("generation", "next", "engine", "created", "published", "incarnation", "realtime_batch")
 
 Answers = dict[str, Any]
 

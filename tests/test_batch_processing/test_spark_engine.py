@@ -99,7 +99,7 @@ def test_spark_submit_prints_the_traffic_of_the_newest_month_and_writes_its_view
 ) -> None:
     output = tmp_path / "views"
     done = submit("traffic.py", master_dataset, "--output", output.as_uri(), options=("--master", "local[2]"))
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr + done.stdout
     lines = done.stdout.splitlines()
     assert lines[0] == "ranking\tposition\tarticle\tclicks"
     assert [line for line in lines if line.startswith("in\t")] == TOP_IN
@@ -120,7 +120,7 @@ def test_executors_in_other_processes_take_the_code_from_a_zip(
     options = ("--master", spark_cluster.spark_master, "--executor-memory", "512m", "--py-files", str(code))
     output = tmp_path / "ranks"
     done = submit("pagerank.py", master_dataset, "--iterations", "10", "--output", output.as_uri(), options=options)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr + done.stdout
     ranks = {row["article"]: row for row in pq.read_table(output).to_pylist()}
     assert ranks.keys() == {"A", "B", "C\U00010400"}
     assert sum(row["link_rank"] for row in ranks.values()) == pytest.approx(1, abs=1e-12)

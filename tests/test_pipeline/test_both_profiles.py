@@ -32,7 +32,7 @@ WIKI, MONTH = "hrwiki", Month(2025, 3)
 HORIZONS = (datetime(2025, 3, 30, 12), datetime(2025, 3, 31), datetime(2025, 3, 31, 23), datetime(2025, 4, 1))
 SAMPLED = 400
 #: What differs by profile, run or clock; all else of an answer must be equal.
-OWN = ("generation", "next", "engine", "created", "published")
+OWN = ("generation", "incarnation", "realtime_batch", "next", "engine", "created", "published")
 
 pytestmark = [pytest.mark.cluster, pytest.mark.data, pytest.mark.slow]
 

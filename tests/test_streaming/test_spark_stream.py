@@ -220,7 +220,7 @@ def _until(holds: Callable[[], bool], seconds: float = 60) -> None:
 
 
 class Flaky(CassandraRealtime):
-    """Views that are away at some of the commits, before or after the rows are visible."""
+    """Views that are away at some of the commits, before or after the rows are visible, or confirm and lose them."""
 
     failures: list[str]
 
@@ -228,6 +228,8 @@ class Flaky(CassandraRealtime):
         what = self.failures.pop() if self.failures else ""
         if what == "before":
             raise ViewsUnavailable("Cassandra is away")
+        if what == "lost":
+            return
         super().commit(incarnation, batch)
         if what == "after":
             raise ViewsUnavailable("Cassandra went away")
@@ -246,6 +248,21 @@ def test_when_the_view_store_is_away_the_stream_says_so_and_goes_on_by_itself(
         result = home.stream(batch_entries=60)
     said = [message for message in caplog.messages if "tries again" in message]
     assert len(said) == 3
+    assert (result.records, result.duplicates) == (160, 0)
+    check(home)
+
+
+def test_what_the_view_store_confirmed_and_lost_is_streamed_again(
+    home: SparkHome, caplog: pytest.LogCaptureFixture
+) -> None:
+    for partition in range(2):
+        home.append(partition, entries(*hours_of(0, 40)))
+    flaky = Flaky(home.cassandra)
+    flaky.failures = ["lost", ""]
+    home.realtime = flaky
+    with caplog.at_level(logging.WARNING, logger="readerflow"):
+        result = home.stream(batch_entries=60)
+    assert [message for message in caplog.messages if "had confirmed" in message]
     assert (result.records, result.duplicates) == (160, 0)
     check(home)
 
