@@ -12,6 +12,14 @@ import pytest
 from readerflow.common.settings import Settings
 from tests.own_servers import on_free_ports
 
+#: Tests that run Spark, although their names do not say so.
+SPARK_TESTS = (
+    "test_distributed_ranks",
+    "test_graph_checks",
+    "test_broker_away",
+    "test_servers",
+    "test_running_servers",
+)
 HRWIKI = "clickstream/clickstream-hrwiki-2025-03.tsv.gz"
 
 
@@ -75,3 +83,12 @@ def no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     for name in [name for name in os.environ if name.startswith("READERFLOW_") and name != "READERFLOW_DATA"]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs servers or Spark, so that ``-m "not cluster"`` leaves it out."""
+    for item in items:
+        asked = {"cluster", "spark_cluster"} & set(getattr(item, "fixturenames", ()))
+        if asked or "spark" in item.nodeid or item.path.stem in SPARK_TESTS:
+            item.add_marker(pytest.mark.cluster)
