@@ -97,7 +97,9 @@ def test_killed_servers_are_noticed_and_only_they_start_again(own: Settings) -> 
     before = pids(own)
     killed = ("kafka", "datanode", "cassandra", "spark-worker")
     for name in killed:
-        os.kill(before[name] or 0, signal.SIGKILL)
+        pid = before[name]
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
     wait_until(lambda: all(servers.pid_of(own, name) is None for name in killed))
     dead = {state.name for state in servers.states(own) if not state.ready}
     assert dead == set(killed)
