@@ -57,14 +57,19 @@ def spark_session(
         return
     _environment(settings)
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # by spark-submit, which runs the JVM already
+    gateway: Any = None
     if submitted:
         SparkContext._ensure_initialized()
-        gateway: Any = SparkContext._jvm
+        gateway = SparkContext._jvm
         gateway.java.lang.System.setProperty("HADOOP_USER_NAME", settings.hdfs_user)
-    jars = {"spark.jars": ",".join(map(str, spark_jars(settings)))} if kafka else {}
     properties = SparkConf()
-    for name, value in (_properties(settings) | jars | dict(conf or {})).items():
+    for name, value in (_properties(settings) | dict(conf or {})).items():
         properties.setIfMissing(name, value)
+    if kafka and not properties.contains("spark.jars"):
+        jars = spark_jars(settings)
+        properties.set("spark.jars", ",".join(map(str, jars)))
+        if submitted:
+            _load(gateway, jars)
     with _own_interrupt():
         session = SparkSession.builder.appName(app).config(conf=properties).getOrCreate()
     try:
@@ -76,6 +81,13 @@ def spark_session(
             session.stop()
         if not submitted:
             _end_java()
+
+
+def _load(gateway: Any, jars: list[Path]) -> None:
+    """Let a JVM that runs already find the classes of jars; ``spark.jars`` comes too late for its driver."""
+    loader = gateway.java.lang.Thread.currentThread().getContextClassLoader()
+    for jar in jars:
+        loader.addURL(gateway.java.io.File(str(jar)).toURI().toURL())
 
 
 def _end_java() -> None:

@@ -96,6 +96,16 @@ def test_bad_values_are_counted() -> None:
     assert (found.part.records, found.part.rejects, found.part.next_offset) == (1, 3, 4)
 
 
+def test_records_after_the_heartbeat_of_their_slot_are_late() -> None:
+    first = take(log_of(record(1), heartbeat(2), record(3), record(4, hour=1), heartbeat(5, hour=1)), EMPTY, Written())
+    assert first is not None
+    before = merged({0: first.part}, EMPTY)
+    second = take(log_of(record(6, hour=1), record(7, hour=2), record(8, source="s2"), first=5), before, Written())
+    assert second is not None
+    assert (first.part.late, second.part.late) == (1, 1)
+    assert merged({0: second.part}, before).late == 2
+
+
 def rows_of(task: Callable[..., object], given: list[pa.RecordBatch]) -> list[tuple[object, ...]]:
     found: object = task(iter(given))
     return [tuple(row.values()) for batch in found for row in batch.to_pylist()]  # type: ignore[attr-defined]

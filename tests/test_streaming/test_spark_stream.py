@@ -293,6 +293,28 @@ def work(settings: dict[str, Any]) -> None:
         home.stream(batch_entries=CRASH_ENTRIES)
 
 
+def test_spark_submit_runs_the_job_with_the_settings_of_the_environment(home: SparkHome) -> None:
+    for partition in range(2):
+        home.append(partition, entries(*hours_of(0, 20)))
+    program = Path(sys.executable).with_name("spark-submit")
+    given = home.settings.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    environment = {f"READERFLOW_{name.upper()}": str(value) for name, value in given.items()}
+    bootstrap = environment.pop("READERFLOW_KAFKA_BOOTSTRAP", home.settings.kafka_bootstrap)
+    done = subprocess.run(
+        [program, "streaming/trends.py", bootstrap, "--once"],
+        cwd=ROOT,
+        env=os.environ | {"PYSPARK_PYTHON": sys.executable} | environment,
+        timeout=120,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "80 records" in done.stdout
+    check(home)
+
+
 @pytest.mark.parametrize("point", ["offsets_chosen", "rows_half_written", "rows_written"])
 def test_a_driver_that_dies_at_a_crash_point_is_made_good_by_one_restart(
     home: SparkHome, point: str, tmp_path: Path
