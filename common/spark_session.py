@@ -70,17 +70,18 @@ def spark_session(
         properties.set("spark.jars", ",".join(map(str, jars)))
         if submitted:
             _load(gateway, jars)
-    with _own_interrupt():
-        session = SparkSession.builder.appName(app).config(conf=properties).getOrCreate()
-    try:
-        if not session.sparkContext.master.startswith("local"):
-            _send_code(session)
-        yield session
-    finally:
-        with suppress(OSError, Py4JError):  # when Java has died: whoever used the session has met that
-            session.stop()
-        if not submitted:
-            _end_java()
+    with tempfile.TemporaryDirectory(prefix="readerflow-") as folder:
+        with _own_interrupt():
+            session = SparkSession.builder.appName(app).config(conf=properties).getOrCreate()
+        try:
+            if not session.sparkContext.master.startswith("local"):
+                _send_code(session, Path(folder))
+            yield session
+        finally:
+            with suppress(OSError, Py4JError):  # when Java has died: whoever used the session has met that
+                session.stop()
+            if not submitted:
+                _end_java()
 
 
 def _load(gateway: Any, jars: list[Path]) -> None:
@@ -144,16 +145,18 @@ def _properties(settings: Settings) -> dict[str, str]:
     return found
 
 
-def _send_code(session: SparkSession) -> None:
-    """Give executors in other processes our code, and keep the driver's own copy of it first."""
+def _send_code(session: SparkSession, folder: Path) -> None:
+    """Give executors in other processes our code, and keep the driver's own copy of it first.
+
+    :param folder: from which executors fetch it, whenever they join the session.
+    """
     if not _PACKAGE.is_dir():
         return  # we run from a zip that spark-submit was given, and so do they
-    with tempfile.TemporaryDirectory() as folder:
-        # A name of its own: spark-submit may have been given a readerflow.zip, and Spark takes each name once.
-        archive = code_zip(Path(folder) / f"readerflow-{os.urandom(4).hex()}.zip")
-        known = list(sys.path)
-        session.sparkContext.addPyFile(str(archive))
-        sys.path[:] = known
+    # A name of its own: spark-submit may have been given a readerflow.zip, and Spark takes each name once.
+    archive = code_zip(folder / f"readerflow-{os.urandom(4).hex()}.zip")
+    known = list(sys.path)
+    session.sparkContext.addPyFile(str(archive))
+    sys.path[:] = known
 
 
 def code_zip(target: Path) -> Path:

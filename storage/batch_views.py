@@ -173,6 +173,22 @@ class LinkGraph:
         return len(self.targets)
 
 
+def generation_gone(generation: str) -> NoGeneration:
+    """What to raise for a generation that is no longer there."""
+    return NoGeneration(f"generation {generation} is gone; take the current one")
+
+
+def why_superseded(
+    generation: Generation, manifest: Manifest, current: str | None, source: str | None, since: int
+) -> str | None:
+    """Why a generation may not be published over a pointer (current generation, source, since); None when it may."""
+    if current != generation.expected_generation:
+        return "another run moved the pointer meanwhile"
+    if source not in (None, manifest.source) and since >= manifest.since:
+        return f"its source was replaced by {source} meanwhile"
+    return None
+
+
 class BatchViews(Protocol):
     """Generations: written whole under their own id, published by moving one pointer."""
 

@@ -17,7 +17,18 @@ import pyarrow as pa
 from readerflow.common.facts import to_json
 from readerflow.common.months import now
 
-from .batch_views import BATCH_SCHEMAS, Generation, LinkGraph, Manifest, NoGeneration, Superseded, View, ViewWriter
+from .batch_views import (
+    BATCH_SCHEMAS,
+    Generation,
+    LinkGraph,
+    Manifest,
+    NoGeneration,
+    Superseded,
+    View,
+    ViewWriter,
+    generation_gone,
+    why_superseded,
+)
 from .cassandra_generation import CassandraGeneration
 from .cassandra_leases import READER, WRITER, Leases
 from .cassandra_pages import PAGE_SCHEMAS
@@ -198,7 +209,7 @@ class CassandraBatchViews:
                 try:
                     graph = read_graph(self._files.local(f"{generation_folder(wiki, month, generation)}/{GRAPH}"))
                 except FileNotFoundError:
-                    raise _gone(generation) from None
+                    raise generation_gone(generation) from None
             yield pa.RecordBatch.from_pylist([], BATCH_SCHEMAS[view])
             if view is View.GRAPH:
                 yield from export_graph(graph, rows)
@@ -272,25 +283,18 @@ class CassandraBatchViews:
             row = read_month(self._cassandra, wiki, month).generations.get(generation)
             if row is not None and row.state in (PUBLISHED, WITHDRAWN):
                 return wiki, month
-        raise _gone(generation)
+        raise generation_gone(generation)
 
 
 def _folder(generation: Generation) -> str:
     return generation_folder(generation.wiki, generation.month, generation.id)
 
 
-def _gone(generation: str) -> NoGeneration:
-    return NoGeneration(f"generation {generation} is gone; take the current one")
-
-
 def _why_superseded(
     generation: Generation, manifest: Manifest, pointer: Pointer, row: StoredGeneration | None
 ) -> str | None:
-    if pointer.generation != generation.expected_generation:
-        return "another run moved the pointer meanwhile"
     since = -1 if pointer.since is None else pointer.since
-    if pointer.source not in (None, manifest.source) and since >= manifest.since:
-        return f"its source was replaced by {pointer.source} meanwhile"
-    if row is None or row.state != BUILDING:
+    reason = why_superseded(generation, manifest, pointer.generation, pointer.source, since)
+    if reason is None and (row is None or row.state != BUILDING):
         return "a sweep took it, since Cassandra had not heard of this run for long"
-    return None
+    return reason

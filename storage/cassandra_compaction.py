@@ -18,6 +18,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from readerflow.common.arrow_streams import read_streams
+
 from .cassandra_incarnations import Incarnation, read_incarnations
 from .cassandra_live_rows import (
     FOLDED,
@@ -27,7 +29,6 @@ from .cassandra_live_rows import (
     counted,
     pack_entries,
     pieces,
-    read_streams,
     unpack,
     worth_folding,
 )

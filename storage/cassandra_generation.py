@@ -6,8 +6,8 @@ within the bucket the page is the first one at or before the key. A generation n
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +26,7 @@ from .cassandra_pages import (
 )
 from .cassandra_session import Cassandra
 from .serving_views import NEIGHBOURS, RANKING, Side
+from .title_files import place_of
 
 LAST_POSITION = 2**31 - 1
 #: Buckets that are read at the same time by questions that need many.
@@ -113,7 +114,7 @@ class CassandraGeneration:
         """Clicks in of those of the given articles that the generation knows: article, in_clicks."""
         wanted = pc.unique(articles.cast(pa.string()))
         wanted = wanted.take(pc.array_sort_indices(wanted))
-        borders = [bisect_left(_Titles(wanted), key) for key, _ in self.bounds(IN_CLICKS)]
+        borders = [place_of(wanted, key) for key, _ in self.bounds(IN_CLICKS)]
         found = [
             rows.filter(pc.is_in(rows["article"], value_set=wanted.slice(start, end - start)))
             for start, end, rows in self._buckets_between(borders, len(wanted))
@@ -176,16 +177,3 @@ class CassandraGeneration:
         ]
         tables = self._buckets(IN_CLICKS, [key for _, _, key in spans], BUCKETS_AT_A_TIME)
         return ((start, end, table) for (start, end, _), table in zip(spans, tables, strict=True))
-
-
-class _Titles(Sequence[str]):
-    """Sorted titles for bisection, without a Python object each."""
-
-    def __init__(self, titles: pa.Array) -> None:
-        self._titles = titles
-
-    def __len__(self) -> int:
-        return len(self._titles)
-
-    def __getitem__(self, place: Any) -> Any:
-        return self._titles[place].as_py()

@@ -20,6 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from cassandra.cluster import ResponseFuture
 
+from readerflow.common.arrow_streams import read_streams
+
 from .cassandra_compaction import CLASSES_BODY, STORED
 from .cassandra_incarnations import Incarnation
 from .cassandra_live_rows import (
@@ -31,7 +33,6 @@ from .cassandra_live_rows import (
     counted,
     day_number,
     link_type_names,
-    read_streams,
     unpack,
 )
 from .cassandra_session import Cassandra, Row
@@ -45,10 +46,9 @@ TITLE_BYTES = 64 << 20
 
 _PAIRS = f"""
     select side, hour, {STORED} from {{ks}}.live_pairs
-    where incarnation = ? and source = ? and day = ? and bucket = ? and title = ? and side in (0, 1) and hour >= ?
+    where incarnation = ? and source = ? and day = ? and bucket = ? and title = ? and side in (0, 1)
+        and hour in ? and id > ?
 """  # noqa: S608, our own names
-# Only the rows of a title are filtered, which lie side by side.
-_NEW_PAIRS = f"{_PAIRS} and id > ? allow filtering"
 _CLASSES = f"""
     select {STORED} from {{ks}}.live_classes
     where incarnation = ? and source = ? and day = ? and id > ? and id <= ?
@@ -133,9 +133,16 @@ class LiveReader:
 
     def _ask(self, row: Incarnation, source: str, title: str, from_hour: int, after: int) -> list[ResponseFuture]:
         days = [day for name, day in self.days(row) if name == source and day >= from_hour // 24]
-        cql, writes = (_NEW_PAIRS, (after,)) if after else (_PAIRS, ())
-        keys = [(row.incarnation, source, day, bucket_of(title), title, from_hour) for day in days]
-        return [self._cassandra.start(cql, (*key, *writes)) for key in keys]
+        return [
+            self._cassandra.start(
+                _PAIRS,
+                (
+                    row.incarnation, source, day, bucket_of(title), title,
+                    list(range(max(from_hour, 24 * day), 24 * day + 24)), after,
+                ),
+            )
+            for day in days
+        ]  # fmt: skip
 
     def totals(self, row: Incarnation, source: str, before: datetime) -> dict[int, dict[str, int]]:
         """Clicks of hours before a time that the stream has seen, by partition and link type."""

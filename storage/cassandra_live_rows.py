@@ -14,20 +14,22 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby, pairwise
 from operator import itemgetter
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from readerflow.common.arrow_streams import write_stream
 from readerflow.common.records import CLASS_OF, LINK_TYPES
 
 from .serving_views import Side
+from .title_files import flat
 
 FOLDED = 2**31 - 1
 #: Entries of a stored row at most.
@@ -158,7 +160,8 @@ def _bodies(
     bounds: npt.NDArray[np.int64],
 ) -> list[bytes]:
     """The bodies of the stored rows that begin (and end) at ``bounds`` of the ordered entries."""
-    offsets, text = _flat(others.combine_chunks().take(pa.array(order)).cast(pa.large_string()))
+    offsets, letters = flat(others.combine_chunks().take(pa.array(order)).cast(pa.large_string()))
+    text = letters.tobytes()
     entries = np.empty(len(order), ENTRY)
     entries["clicks"] = clicks.to_numpy()[order]
     entries["link_type"] = pc.index_in(link_types, _TYPES).to_numpy()[order]
@@ -177,15 +180,6 @@ def pack_entries(titles: pa.Array, link_types: npt.NDArray[np.uint16], clicks: n
     order = np.arange(len(titles))
     bounds = np.array([*range(0, len(titles), CHUNK), len(titles)])
     return _bodies(pa.chunked_array([titles]), kinds, pa.chunked_array([pa.array(clicks)]), order, bounds)
-
-
-def _flat(titles: pa.LargeStringArray) -> tuple[npt.NDArray[np.int64], bytes]:
-    """Offsets (n + 1) from 0, and the titles one after the other."""
-    if not len(titles):
-        return np.zeros(1, np.int64), b""
-    _, places, text = titles.buffers()
-    offsets = np.frombuffer(places, np.int64)[titles.offset : titles.offset + len(titles) + 1]
-    return offsets - offsets[0], cast(bytes, text[int(offsets[0]) : int(offsets[-1])].to_pybytes()) if text else b""
 
 
 def unpack(bodies: Sequence[bytes]) -> Entries:
@@ -228,20 +222,6 @@ def add_up(entries: Entries) -> tuple[pa.StringArray, npt.NDArray[np.uint16], np
 def link_type_names(link_types: npt.NDArray[np.uint16]) -> pa.StringArray:
     """The names of link types by their places in LINK_TYPES."""
     return _TYPES.take(pa.array(link_types))
-
-
-def write_stream(table: pa.Table) -> bytes:
-    """A table as an Arrow stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return cast(bytes, sink.getvalue().to_pybytes())
-
-
-def read_streams(bodies: Iterable[bytes], schema: pa.Schema) -> pa.Table:
-    """The rows of Arrow streams one after the other."""
-    batches = [batch for body in bodies for batch in pa.ipc.open_stream(body)]
-    return pa.Table.from_batches(batches, schema)
 
 
 def pieces(table: pa.Table) -> Iterator[bytes]:

@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from cassandra import OperationTimedOut, ReadTimeout
 
+from readerflow.common.arrow_streams import read_streams
 from readerflow.common.records import CLASS_OF, CLASS_ROWS
 
 from .batch_views import BATCH_SCHEMAS, View
 from .cassandra_generation import CassandraGeneration
 from .cassandra_incarnations import Incarnation
 from .cassandra_live import LiveReader, LiveTitle
-from .cassandra_live_rows import read_streams
 from .cassandra_pages import PAGE_ROWS
 from .cassandra_session import ViewsUnavailable
 from .realtime_views import TRENDING

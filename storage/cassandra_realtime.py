@@ -8,18 +8,18 @@ no reader can be at them any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from readerflow.common.arrow_streams import read_streams
 from readerflow.common.crash import crash_point
 from readerflow.common.facts import to_json
-from readerflow.common.months import HOUR, Month, now
+from readerflow.common.months import Month, now
 
 from .batch_views import Superseded
 from .cassandra_compaction import ARTICLES_BODY, SHARDS, STORED, Compaction
@@ -33,88 +33,23 @@ from .cassandra_incarnations import (
 )
 from .cassandra_live_rows import (
     BUCKETS,
-    DAY,
     Stored,
     counted,
     day_number,
-    pack_pairs,
-    pieces,
-    read_streams,
-    write_stream,
 )
+from .cassandra_part_writer import OWN_PART, CassandraPartWriter, write_totals, write_trends
 from .cassandra_pointers import Change, MonthState, add_month, change_month, months, read_pointer
 from .cassandra_session import PATIENCE_SECONDS, Cassandra, Writes
 from .log import ActiveSource
-from .realtime_views import ARTICLE_CLICKS, MicroBatch, PartWriter, StreamProgress
+from .realtime_views import ARTICLE_CLICKS, MicroBatch, PartWriter, StreamProgress, kept_rows
 from .serving_schema import hour_number
 
 #: Rows that nobody asks for any more stay as long as a reader may be at them: twice what one request may take, and what
 #: clocks may differ.
 GRACE_SECONDS = 60.0
-#: The part of what is not written in parts.
-OWN_PART = 1_000_000
-#: Rows and bytes of one request: below what a server refuses by default.
-BATCH_ROWS, BATCH_BYTES = 100, 40_000
-
-_DAY = "insert into {ks}.live_days (incarnation, source, day) values (?, ?, ?)"
-_PAIRS = """
-    insert into {ks}.live_pairs
-        (incarnation, source, day, bucket, id, part, title, side, hour, chunk, chunks, since, body)
-    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?)
-"""
-_ARTICLES = """
-    insert into {ks}.live_articles (incarnation, source, hour, shard, id, part, chunk, chunks, since, body)
-    values (?, ?, ?, ?, ?, ?, ?, 0, 0, ?)
-"""
-_CLASSES = """
-    insert into {ks}.live_classes (incarnation, source, day, id, part, chunk, chunks, since, body)
-    values (?, ?, ?, ?, ?, ?, 0, 0, ?)
-"""
-_TOTALS = """
-    insert into {ks}.live_totals (incarnation, id, part, chunk, chunks, since, body) values (?, ?, ?, ?, 0, 0, ?)
-"""
-_TRENDS = "insert into {ks}.live_trends (incarnation, source, id, body) values (?, ?, ?, ?)"
 _SELECT_ARTICLES = f"""
     select {STORED} from {{ks}}.live_articles where incarnation = ? and source = ? and hour = ? and shard = ?
 """  # noqa: S608, our own names
-
-
-@dataclass(frozen=True)
-class CassandraPartWriter:
-    """Writes the parts of one write; see :class:`.realtime_views.PartWriter`."""
-
-    cassandra: Cassandra
-    incarnation: str
-    write: int
-
-    def __call__(self, part: int, batch: MicroBatch) -> None:
-        self._make_known(batch)
-        with self.cassandra.writes() as writes:
-            for requests in _requests(self._pair_rows(part, batch.pairs)):
-                writes.add_batch(requests)
-            crash_point("stream.rows_half_written")
-            for source, hour, rows in _by(batch.articles, "hour", hour_number):
-                for chunk, body in enumerate(pieces(rows)):
-                    values = (self.incarnation, source, hour, part % SHARDS, self.write, part, chunk, body)
-                    writes.add(_ARTICLES, values)
-            for source, day, rows in _by(batch.classes, "minute", day_number):
-                for chunk, body in enumerate(pieces(rows)):
-                    writes.add(_CLASSES, (self.incarnation, source, day, self.write, part, chunk, body))
-
-    def _pair_rows(self, part: int, pairs: pa.Table) -> Iterator[tuple[tuple[str, tuple[Any, ...]], int]]:
-        """Statements and the bytes of each."""
-        for key, rows in pack_pairs(pairs):
-            fixed = (self.incarnation, *key, self.write, part)
-            for row in rows:
-                yield (_PAIRS, (*fixed, *row)), len(row.body) + 100
-
-    def _make_known(self, batch: MicroBatch) -> None:
-        """Make the days of a batch's rows known before there are any."""
-        days = {(source, day) for source, day, _ in _by(batch.classes, "minute", day_number)}
-        days |= {(source, hour // 24) for source, hour, _ in _by(batch.articles, "hour", hour_number)}
-        with self.cassandra.writes() as writes:
-            for source, day in days:
-                writes.add(_DAY, (self.incarnation, source, day))
 
 
 class CassandraRealtime:
@@ -143,7 +78,7 @@ class CassandraRealtime:
             if other.incarnation != state.current:
                 self._let_go(other)
         with self._cassandra.writes() as writes:
-            _write_totals(writes, incarnation, 0, totals)
+            write_totals(writes, incarnation, 0, totals)
         self._cassandra.persist(lambda: begin_incarnation(self._cassandra, incarnation, progress))
         self._sweep()
 
@@ -181,9 +116,8 @@ class CassandraRealtime:
         if batch.pairs.num_rows or batch.articles.num_rows or batch.classes.num_rows:
             writer(OWN_PART, batch)
         with self._cassandra.writes() as writes:
-            _write_totals(writes, incarnation, write, batch.totals)
-            if batch.trending is not None:
-                _write_trends(writes, incarnation, write, before.progress, batch)
+            write_totals(writes, incarnation, write, batch.totals)
+            write_trends(writes, incarnation, write, before.progress, batch)
         self._point(before.progress, batch.progress)
         crash_point("stream.rows_written")
         self._publish(incarnation, write, batch.progress)
@@ -203,7 +137,7 @@ class CassandraRealtime:
                 "batch_id": progress.batch_id,
                 "write": write,
                 "aborted": [*row.aborted, *range(row.write + 1, write)],
-                "progress": to_json(_kept_rows(row.progress, progress)),
+                "progress": to_json(kept_rows(row.progress, progress)),
             }
 
         self._change(incarnation, publish)
@@ -364,48 +298,6 @@ def _point_to(active: ActiveSource, state: MonthState) -> Change | None:
     return Change(replace(known, source=active.source, since=active.since))
 
 
-def _requests(
-    statements: Iterator[tuple[tuple[str, tuple[Any, ...]], int]],
-) -> Iterator[list[tuple[str, tuple[Any, ...]]]]:
-    """Statements in groups of bounded rows and bytes."""
-    group: list[tuple[str, tuple[Any, ...]]] = []
-    size = 0
-    for statement, length in statements:
-        if group and (len(group) >= BATCH_ROWS or size + length > BATCH_BYTES):
-            yield group
-            group, size = [], 0
-        group.append(statement)
-        size += length
-    if group:
-        yield group
-
-
-def _by(table: pa.Table, time: str, number: Callable[[datetime], int]) -> Iterator[tuple[str, int, pa.Table]]:
-    """The rows of each source and day (hour): (source, number, rows without what these say)."""
-    unit = DAY if number is day_number else HOUR
-    numbers = pc.divide(table[time].cast(pa.int64()), int(unit / timedelta(microseconds=1)))
-    for source in table["source"].unique().to_pylist():
-        mine = pc.equal(table["source"], source)
-        rows, at = table.filter(mine), numbers.filter(mine)
-        dropped = ["source"] if unit is DAY else ["source", time]
-        for place in at.unique().to_pylist():
-            yield source, place, rows.filter(pc.equal(at, place)).drop_columns(dropped)
-
-
-def _write_totals(writes: Writes, incarnation: str, write: int, totals: pa.Table) -> None:
-    for chunk, body in enumerate(pieces(totals)):
-        writes.add(_TOTALS, (incarnation, write, OWN_PART, chunk, body))
-
-
-def _write_trends(writes: Writes, incarnation: str, write: int, before: StreamProgress, batch: MicroBatch) -> None:
-    assert batch.trending is not None  # noqa: S101
-    trends = batch.trending
-    renewed = {source for source, end in batch.progress.trended.items() if before.trended.get(source) != end}
-    for source in renewed | set(trends["source"].unique().to_pylist()):
-        mine = trends.filter(pc.equal(trends["source"], source)).combine_chunks()
-        writes.add(_TRENDS, (incarnation, source, write, write_stream(mine)))
-
-
 def _delete_day(writes: Writes, incarnation: str, source: str, day: int) -> None:
     key = (incarnation, source, day)
     for bucket in range(BUCKETS):
@@ -440,14 +332,6 @@ def _retired(
     if rows_from == progress.rows_from:
         return None
     return {"progress": to_json(replace(progress, rows_from=rows_from)), "retired": now()}
-
-
-def _kept_rows(before: StreamProgress, after: StreamProgress) -> StreamProgress:
-    """Progress that remembers which rows were retired while the batch was computed."""
-    rows_from = dict(after.rows_from)
-    for source, hour in before.rows_from.items():
-        rows_from[source] = max(hour, rows_from.get(source, hour))
-    return replace(after, rows_from=rows_from)
 
 
 def _check_follows(incarnation: str, before: int, batch_id: int) -> None:

@@ -7,7 +7,6 @@ is the address only, and who unpickles it in an executor shares one session a pr
 
 from __future__ import annotations
 
-import logging
 import os
 import ssl
 import threading
@@ -45,9 +44,6 @@ SERIAL = "serial"
 
 Row = tuple[Any, ...]
 T = TypeVar("T")
-
-# Lost connections are told once, by ViewsUnavailable, instead of with a traceback a host and attempt.
-logging.getLogger("cassandra").setLevel(logging.CRITICAL)
 
 
 class ViewsUnavailable(Unavailable):

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from .folding import folded
 from .recent import Recent
 from .serving_views import SUGGESTIONS
+from .title_files import place_of
 
 SORTED = "sorted.arrow"
 #: No title holds the greatest code point, so it ends the titles that begin with a query.
@@ -37,7 +38,7 @@ def suggest(folder: Path, query: str, limit: int) -> pa.Table:
     table = _open(folder)
     first = fold(query)
     titles = table["folded"].combine_chunks()
-    start, end = _place(titles, first), _place(titles, first + _LAST)
+    start, end = place_of(titles, first), place_of(titles, first + _LAST)
     found = table.slice(start, end - start)
     order = pc.select_k_unstable(found, limit, [("in_clicks", "descending"), ("article", "ascending")])
     return found.take(order).select(SUGGESTIONS.names).cast(SUGGESTIONS)
@@ -51,18 +52,6 @@ def fold(query: str) -> str:
         row = _connection[0].execute(f"select {folded('$query')}", {"query": query}).fetchone()
     assert row is not None  # noqa: S101
     return str(row[0])
-
-
-def _place(titles: pa.LargeStringArray, text: str) -> int:
-    """How many of the sorted titles come before a text, by bytes."""
-    wanted, low, high = text.encode(), 0, len(titles)
-    while low < high:
-        middle = (low + high) // 2
-        if titles[middle].as_py().encode() < wanted:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 def _open(folder: Path) -> pa.Table:

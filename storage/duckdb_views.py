@@ -26,7 +26,18 @@ from readerflow.common.facts import from_json, to_json
 from readerflow.common.months import now
 
 from . import neighbour_tables
-from .batch_views import BATCH_SCHEMAS, Generation, LinkGraph, Manifest, NoGeneration, Superseded, View, ViewWriter
+from .batch_views import (
+    BATCH_SCHEMAS,
+    Generation,
+    LinkGraph,
+    Manifest,
+    NoGeneration,
+    Superseded,
+    View,
+    ViewWriter,
+    generation_gone,
+    why_superseded,
+)
 from .folding import folded
 from .graph_files import export_graph, read_graph, write_graph
 from .lease import is_leased, lease
@@ -144,7 +155,7 @@ class DuckDBViews:
                 "select generation, source, since from pointers where wiki = ? and month = ?",
                 (generation.wiki, generation.month),
             ).fetchone() or (None, None, -1)
-            reason = _why_superseded(generation, manifest, *pointer)
+            reason = why_superseded(generation, manifest, *pointer)
             if reason is None:
                 # A new row number: retained generations are in the order of their publication.
                 serving.execute(
@@ -209,7 +220,7 @@ class DuckDBViews:
             try:
                 graph = read_graph(files / GRAPH)
             except FileNotFoundError:
-                raise _gone(generation) from None
+                raise generation_gone(generation) from None
             return export_graph(graph, rows)
         connection = _open_for_reading(files / FILE, generation)
         if view in neighbour_tables.VIEWS:
@@ -257,7 +268,7 @@ class DuckDBViews:
             "select wiki, month from generations where generation = ? and state <> 'building'", (generation,)
         ).fetchone()
         if row is None:
-            raise _gone(generation)
+            raise generation_gone(generation)
         return folder(self._root, str(row[0]), str(row[1]), generation)
 
     def _folder(self, generation: Generation) -> Path:
@@ -270,20 +281,6 @@ class DuckDBViews:
         if held := self._leases.pop(generation, None):
             held.close()
             self._lease(generation).unlink(missing_ok=True)
-
-
-def _gone(generation: str) -> NoGeneration:
-    return NoGeneration(f"generation {generation} is gone; take the current one")
-
-
-def _why_superseded(
-    generation: Generation, manifest: Manifest, current: str | None, source: str | None, since: int
-) -> str | None:
-    if current != generation.expected_generation:
-        return "another run moved the pointer meanwhile"
-    if source not in (None, manifest.source) and since >= manifest.since:
-        return f"its source was replaced by {source} meanwhile"
-    return None
 
 
 def _make_durable(path: Path, top: Path) -> None:
@@ -322,7 +319,7 @@ def _open_for_reading(path: Path, generation: str) -> duckdb.DuckDBPyConnection:
         connection.execute(f"attach {_quoted(path)} as generation (read_only)")
     except duckdb.IOException:
         connection.close()
-        raise _gone(generation) from None
+        raise generation_gone(generation) from None
     return connection
 
 
@@ -334,7 +331,7 @@ def _titles(files: Path, view: View, generation: str) -> Titles:
     try:
         return Titles(titles_folder(files, view))
     except FileNotFoundError:
-        raise _gone(generation) from None
+        raise generation_gone(generation) from None
 
 
 def _closing(connection: duckdb.DuckDBPyConnection, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -1,4 +1,4 @@
-"""The link graph as flat files that readers map into memory: titles (bytes and offsets), offsets, targets, clicks."""
+"""The link graph as flat files that readers map into memory: titles (:mod:`.title_files`), offsets, targets, clicks."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from .batch_views import BATCH_SCHEMAS, LinkGraph, View
+from .title_files import Titles, write_titles
 
 
 def write_graph(folder: Path, graph: LinkGraph) -> None:
     """Write the arrays of a graph, one ``.npy`` file each."""
-    folder.mkdir(parents=True, exist_ok=True)
-    title_offsets, title_bytes = _flat(graph.titles.cast(pa.large_string()))
+    write_titles(folder, graph.titles)
     for name, array in (
-        ("title_offsets", title_offsets),
-        ("title_bytes", title_bytes),
         ("offsets", graph.offsets),
         ("targets", graph.targets),
         ("clicks", graph.clicks),
@@ -28,14 +25,10 @@ def write_graph(folder: Path, graph: LinkGraph) -> None:
 
 def read_graph(folder: Path) -> LinkGraph:
     """Map the graph that :func:`write_graph` wrote; pages are read when they are touched."""
-    title_offsets, title_bytes, offsets, targets, clicks = (
-        np.load(folder / f"{name}.npy", mmap_mode="r")
-        for name in ("title_offsets", "title_bytes", "offsets", "targets", "clicks")
+    offsets, targets, clicks = (
+        np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("offsets", "targets", "clicks")
     )
-    titles = pa.LargeStringArray.from_buffers(
-        len(title_offsets) - 1, pa.py_buffer(title_offsets), pa.py_buffer(title_bytes)
-    )
-    return LinkGraph(titles, offsets, targets, clicks)
+    return LinkGraph(Titles(folder).array, offsets, targets, clicks)
 
 
 def export_graph(graph: LinkGraph, rows: int) -> Iterator[pa.RecordBatch]:
@@ -49,11 +42,3 @@ def export_graph(graph: LinkGraph, rows: int) -> Iterator[pa.RecordBatch]:
             pa.array(graph.clicks[start:end]),
         ]
         yield pa.record_batch(columns, names=BATCH_SCHEMAS[View.GRAPH].names).cast(BATCH_SCHEMAS[View.GRAPH])
-
-
-def _flat(titles: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    if len(titles) == 0:
-        return np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.uint8)
-    _, offsets_buffer, data = titles.buffers()
-    offsets = np.frombuffer(offsets_buffer, dtype=np.int64)[titles.offset : titles.offset + len(titles) + 1]
-    return offsets - offsets[0], np.frombuffer(data, dtype=np.uint8)[offsets[0] : offsets[-1]]

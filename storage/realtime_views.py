@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -103,6 +103,14 @@ class MicroBatch:
     classes: pa.Table
     totals: pa.Table
     trending: pa.Table | None = None  # replaces those of its sources and of ``progress.trended``; None keeps all
+
+
+def kept_rows(before: StreamProgress, after: StreamProgress) -> StreamProgress:
+    """``after``, remembering which rows were retired while it was worked out; ``before`` is what is committed now."""
+    rows_from = dict(after.rows_from)
+    for source, hour in before.rows_from.items():
+        rows_from[source] = max(hour, rows_from.get(source, hour))
+    return replace(after, rows_from=rows_from)
 
 
 class RealtimeViews(Protocol):

@@ -25,7 +25,7 @@ from readerflow.common.months import Month
 from readerflow.common.records import CLASS_OF
 
 from .batch_views import Superseded
-from .realtime_views import ARTICLE_CLICKS, MicroBatch, StreamProgress
+from .realtime_views import ARTICLE_CLICKS, MicroBatch, StreamProgress, kept_rows
 from .serving_schema import hour_number, open_serving
 from .sqlite import reading, transaction
 
@@ -132,7 +132,7 @@ class SQLiteRealtime:
             if batch.trending is not None:
                 _replace_trends(serving, feeds, before, batch.progress, batch.trending)
             _point(serving, batch.progress)
-            _write_progress(serving, incarnation, _kept_rows(before, batch.progress))
+            _write_progress(serving, incarnation, kept_rows(before, batch.progress))
             crash_point("stream.rows_written")
 
     def adopt(self, incarnation: str, expected: str | None) -> None:
@@ -247,14 +247,6 @@ def _point(serving: sqlite3.Connection, progress: StreamProgress) -> None:
         "set source = excluded.source, since = excluded.since where excluded.since > since or source is null",
         [(*month.rsplit("/", 1), active.source, active.since) for month, active in progress.active.items()],
     )
-
-
-def _kept_rows(before: StreamProgress, after: StreamProgress) -> StreamProgress:
-    """Progress that remembers which rows were retired while the batch was computed."""
-    rows_from = dict(after.rows_from)
-    for source, hour in before.rows_from.items():
-        rows_from[source] = max(hour, rows_from.get(source, hour))
-    return replace(after, rows_from=rows_from)
 
 
 def _current(serving: sqlite3.Connection) -> str | None:

@@ -40,26 +40,15 @@ class Titles:
 
     def __init__(self, folder: Path) -> None:
         """:raises FileNotFoundError: when they are not there."""
-        self._offsets = np.load(folder / _OFFSETS, mmap_mode="r")
-        self._bytes = np.load(folder / _BYTES, mmap_mode="r")
-        self.array = pa.LargeStringArray.from_buffers(
-            len(self._offsets) - 1, pa.py_buffer(self._offsets), pa.py_buffer(self._bytes)
-        )
+        offsets, data = (np.load(folder / name, mmap_mode="r") for name in (_OFFSETS, _BYTES))
+        self.array = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
 
     def __len__(self) -> int:
         return len(self.array)
 
     def place(self, title: str) -> int:
         """The id of the first title that is not before ``title``; the number of titles when all are before it."""
-        wanted = title.encode()
-        low, high = 0, len(self)
-        while low < high:
-            middle = (low + high) // 2
-            if self._bytes[self._offsets[middle] : self._offsets[middle + 1]].tobytes() < wanted:
-                low = middle + 1
-            else:
-                high = middle
-        return low
+        return place_of(self.array, title)
 
     def id_of(self, title: str) -> int | None:
         """The id of a title; None when it is not there."""
@@ -69,6 +58,18 @@ class Titles:
     def of(self, ids: Sequence[int] | pa.Array) -> pa.Array:
         """The titles of ids, as large_string."""
         return self.array.take(pa.array(ids, pa.int32()))
+
+
+def place_of(titles: pa.Array, text: str) -> int:
+    """How many of the titles, which are in byte order, come before a text."""
+    wanted, low, high = text.encode(), 0, len(titles)
+    while low < high:
+        middle = (low + high) // 2
+        if titles[middle].as_buffer().to_pybytes() < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def flat(titles: pa.LargeStringArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from readerflow.common.arrow_streams import read_streams, write_stream
 from readerflow.common.decode import decode
 from readerflow.common.errors import ReaderFlowError, Unavailable
 from readerflow.common.facts import from_json, to_json
 from readerflow.common.records import CONTROLS, RECORDS, REJECTS
 from readerflow.storage.batch_views import Superseded
 from readerflow.storage.log import LogSlice, OffsetGone
-from readerflow.storage.realtime_views import PartWriter, StreamProgress
+from readerflow.storage.realtime_views import LIVE_TOTALS, PartWriter, StreamProgress
 
 from .microbatch import Part, live_rows, merged, tagged, take_part
 
@@ -64,7 +65,7 @@ def part_task(before: StreamProgress, write: PartWriter) -> Callable[[Batches], 
             yield _row(error=_kind(error), message=str(error))
             return
         if found is not None:
-            yield _row(partition=found.partition, part=to_json(found.part), totals=_bytes(found.totals))
+            yield _row(partition=found.partition, part=to_json(found.part), totals=write_stream(found.totals))
 
     return task
 
@@ -78,7 +79,7 @@ def outcomes(rows: Iterable[tuple[int, str, bytes, str | None, str]]) -> dict[in
     for partition, part, totals, error, message in rows:
         if error is not None:
             raise _ERRORS[error](message)
-        found[partition] = Outcome(partition, from_json(Part, part), pa.ipc.open_stream(totals).read_all())
+        found[partition] = Outcome(partition, from_json(Part, part), read_streams([totals], LIVE_TOTALS))
     return found
 
 
@@ -139,11 +140,3 @@ def _kind(error: ReaderFlowError) -> str:
 
 def _row(**values: object) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([values], schema=_OUTCOME)
-
-
-def _bytes(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    data: bytes = sink.getvalue().to_pybytes()
-    return data

@@ -23,6 +23,7 @@ import pyarrow as pa
 from readerflow.common.crash import crash_point
 from readerflow.common.errors import ReaderFlowError, Unavailable
 from readerflow.common.months import now
+from readerflow.common.patience import Stop
 from readerflow.common.progress import Progress, silent
 from readerflow.common.records import empty
 from readerflow.common.settings import Settings
@@ -47,7 +48,6 @@ from .microbatch import merged
 from .spark_checkpoints import Checkpoints
 from .spark_errors import SparkFailed, known_error
 from .spark_parts import COLUMNS, OUTCOME, outcomes, part_task
-from .stream import Stop
 from .trends import TrendRule, Trends
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 from readerflow.common.crash import crash_point
 from readerflow.common.months import now
+from readerflow.common.patience import Stop
 from readerflow.common.progress import Progress, silent
 from readerflow.storage.archive import Archive
 from readerflow.storage.batch_views import BatchViews
@@ -28,13 +28,6 @@ from readerflow.storage.realtime_views import MicroBatch, RealtimeViews, StreamP
 from .incarnation import Run, StreamResult, new_name
 from .microbatch import micro_batch
 from .trends import TrendRule, Trends
-
-
-class Stop(Protocol):
-    """Something like a ``threading.Event``."""
-
-    def is_set(self) -> bool: ...
-    def wait(self, timeout: float | None = None) -> bool: ...
 
 
 def stream(

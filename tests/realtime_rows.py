@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from readerflow.common.arrow_streams import read_streams
 from readerflow.common.records import CLASS_OF
 from readerflow.storage.cassandra_compaction import ARTICLES_BODY, CLASSES_BODY, STORED
 from readerflow.storage.cassandra_incarnations import read_incarnations
-from readerflow.storage.cassandra_live_rows import Stored, counted, link_type_names, read_streams, unpack
+from readerflow.storage.cassandra_live_rows import Stored, counted, link_type_names, unpack
 from readerflow.storage.cassandra_session import Cassandra
 from readerflow.storage.realtime_views import LIVE_TOTALS, TRENDING
 from readerflow.storage.serving_schema import open_serving
