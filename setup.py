@@ -46,6 +46,7 @@ CLUSTER = [
     "graphframes-py>=0.12,<1",
     "hdfs>=2.7,<3",
     "kafka-python>=3.0,<4",
+    "lz4>=4.4,<5",
     "networkx>=3.6,<4",
     "pandas>=2.2,<3",
     "pyspark==4.2.1",

@@ -34,6 +34,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from readerflow.common.errors import ReaderFlowError, Unavailable
 from readerflow.common.settings import Settings
+from readerflow.common.spark_errors import SparkFailed, SparkUnavailable, failure_text, spark_error
 from readerflow.common.spark_session import spark_session
 from readerflow.storage.archive import ARCHIVED
 from readerflow.storage.batch_views import BATCH_SCHEMAS, ViewWriter
@@ -70,19 +71,6 @@ _PARTITION_BITS = 33
 _PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
 _ORDER = re.compile(r"\border\s+by\s+((?:(?!\border\s+by\b)[^()])*)\Z", re.IGNORECASE)
 _KNOWN_FAILURE = re.compile(r"\bWriterFailed: (away|failed) <<(.*?)>>", re.DOTALL)
-_AWAY = re.compile(
-    r"ConnectException|ConnectTimeoutException|SocketTimeoutException|NoRouteToHostException|UnknownHostException"
-    r"|SafeModeException|StandbyException|BlockMissingException|could only be written to 0 of"
-    r"|Connection re(?:fused|set)"
-)
-
-
-class SparkFailed(ReaderFlowError):
-    """Spark could not do a step of the run; trying again does not help."""
-
-
-class SparkUnavailable(Unavailable):
-    """HDFS, the Spark master or the view store did not answer Spark."""
 
 
 class SparkEngine:
@@ -317,17 +305,11 @@ def _translated(work: str) -> Iterator[None]:
     """Tell what Spark could not do in one line; its own text is pages long."""
     try:
         yield
-    except (PySparkException, Py4JError) as error:
-        text = str(error)
-        if known := _KNOWN_FAILURE.search(text):
+    except (PySparkException, Py4JError, ConnectionError) as error:
+        if known := _KNOWN_FAILURE.search(failure_text(error)):
             kind: type[ReaderFlowError] = SparkUnavailable if known[1] == "away" else SparkFailed
             raise kind(f"Spark could not {work}: {known[2]}") from error
-        if away := _AWAY.search(text):
-            raise SparkUnavailable(
-                f"Spark could not {work}: {away[0]}; see that HDFS and the Spark master run ('readerflow status')"
-            ) from error
-        line = next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
-        raise SparkFailed(f"Spark could not {work}: {line[:300]}") from error
+        raise spark_error(error, work) from error
 
 
 def _finished(

@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
 
 import pyarrow as pa
 
@@ -35,9 +34,6 @@ from readerflow.storage.log import EventLog, OffsetGone
 READ_ENTRIES = 500_000
 #: Partitions that are archived at the same time.
 THREADS = 2
-
-
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -88,7 +84,7 @@ def archive(
     :raises Unavailable: when log or archive are away; with ``follow`` the archiver waits for them.
     """
     stop = stop or threading.Event()
-    tries: Callable[[Callable[[], Found]], Found] = partial(patiently, stop=stop) if follow else _once
+    tries = partial(patiently, stop=stop, limit=None if follow else 0)
     tries(master.sweep)
     burying = threading.Lock()
     lanes = [
@@ -108,10 +104,6 @@ def archive(
                 return total
             if total.files == files:
                 stop.wait(poll_seconds)
-
-
-def _once(work: Callable[[], Found]) -> Found:
-    return work()
 
 
 @dataclass

@@ -57,14 +57,11 @@ def cli(ctx: click.Context, home: Path | None, log_format: str | None) -> None:
 
 def settings(ctx: click.Context, **flags: Any) -> Settings:
     """The settings of this call; also sets up logging, since every real command asks for them first."""
-    import secrets
-
+    from readerflow.common.logs import configure_logging
     from readerflow.common.settings import load
 
-    from .console import configure_logging
-
     loaded = load(**ctx.obj, **flags)
-    configure_logging(loaded.log_format, run=secrets.token_hex(4))
+    configure_logging(loaded.log_format)
     return loaded
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 
 from flask import Flask
 
 from readerflow.common.errors import ReaderFlowError
 from readerflow.common.settings import Settings
 from readerflow.storage import Storage, open_storage
+from readerflow.storage.log import log_ends
 from readerflow.storage.pairs import NoPairs
 from readerflow.streaming.trends import FORMULA
 from readerflow.webapp.app import create_app
@@ -28,9 +29,6 @@ def make_app(storage: Storage, settings: Settings) -> Flask:
         except NoPairs:
             return False
 
-    def log_ends() -> Mapping[int, int]:
-        return {partition: storage.log.end_offset(partition) for partition in range(storage.log.partitions)}
-
     return create_app(
         storage.serving_views,
         live_clients=settings.live_clients,
@@ -38,7 +36,7 @@ def make_app(storage: Storage, settings: Settings) -> Flask:
         trend_min_clicks=settings.trend_min_clicks,
         trend_formula=FORMULA,
         generated=generated,
-        log_ends=log_ends,
+        log_ends=partial(log_ends, storage.log),
     )
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from readerflow.common.facts import to_json
 from readerflow.common.months import now
+from readerflow.common.patience import LIMIT
 
 from .batch_views import (
     BATCH_SCHEMAS,
@@ -46,7 +47,7 @@ from .cassandra_pointers import (
     months,
     read_month,
 )
-from .cassandra_session import PATIENCE_SECONDS, Cassandra, ViewsUnavailable
+from .cassandra_session import Cassandra, ViewsUnavailable
 from .cassandra_writer import PagesWriter
 from .generation_files import GRAPH, GenerationFiles, generation_folder
 from .graph_files import export_graph, read_graph, write_graph
@@ -138,7 +139,7 @@ class CassandraBatchViews:
             )
 
         try:
-            change_month(self._cassandra, generation.wiki, generation.month, decide, PATIENCE_SECONDS)
+            change_month(self._cassandra, generation.wiki, generation.month, decide, LIMIT)
         except Superseded:
             self.discard(generation)
             raise
@@ -244,7 +245,7 @@ class CassandraBatchViews:
             dropping = [StoredGeneration(row.id, DROPPING, row.number, holder=row.holder) for row in rows]
             return Change(state.pointer, dropping) if rows else None
 
-        change_month(self._cassandra, wiki, month, decide, PATIENCE_SECONDS)
+        change_month(self._cassandra, wiki, month, decide, LIMIT)
         rows = self._cassandra.persist(lambda: read_month(self._cassandra, wiki, month)).generations
         return [name for name in retired if name not in rows or rows[name].state == DROPPING]
 

@@ -20,6 +20,7 @@ from readerflow.common.arrow_streams import read_streams
 from readerflow.common.crash import crash_point
 from readerflow.common.facts import to_json
 from readerflow.common.months import Month, now
+from readerflow.common.patience import LIMIT
 
 from .batch_views import Superseded
 from .cassandra_compaction import ARTICLES_BODY, SHARDS, STORED, Compaction
@@ -31,15 +32,10 @@ from .cassandra_incarnations import (
     delete_incarnation,
     read_incarnations,
 )
-from .cassandra_live_rows import (
-    BUCKETS,
-    Stored,
-    counted,
-    day_number,
-)
+from .cassandra_live_rows import BUCKETS, Stored, counted, day_number
 from .cassandra_part_writer import OWN_PART, CassandraPartWriter, write_totals, write_trends
 from .cassandra_pointers import Change, MonthState, add_month, change_month, months, read_pointer
-from .cassandra_session import PATIENCE_SECONDS, Cassandra, Writes
+from .cassandra_session import Cassandra, Writes
 from .log import ActiveSource
 from .realtime_views import ARTICLE_CLICKS, MicroBatch, PartWriter, StreamProgress, kept_rows
 from .serving_schema import hour_number
@@ -150,7 +146,7 @@ class CassandraRealtime:
             if before.active.get(key) != active or before.batch_id == 0:
                 wiki, month = key.rsplit("/", 1)
                 self._cassandra.persist(partial(add_month, self._cassandra, wiki, month))
-                change_month(self._cassandra, wiki, month, partial(_point_to, active), PATIENCE_SECONDS)
+                change_month(self._cassandra, wiki, month, partial(_point_to, active), LIMIT)
 
     def adopt(self, incarnation: str, expected: str | None) -> None:
         def take(state: Incarnations, row: Incarnation) -> dict[str, Any] | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import ssl
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,12 +31,10 @@ from cassandra.query import BatchStatement, BatchType, PreparedStatement, tuple_
 
 from readerflow.common.cluster_settings import ClusterSettings
 from readerflow.common.errors import Unavailable
+from readerflow.common.patience import LIMIT, patiently
 
 from .cassandra_schema import ensure_schema
 
-#: How long work that must not be lost waits for Cassandra to come back, and how it asks again.
-PATIENCE_SECONDS = 180.0
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 #: Requests of one writer that are under way: more only wait within Cassandra.
 IN_FLIGHT = 32
 SERIAL = "serial"
@@ -144,24 +141,16 @@ class Cassandra:
         """
         return self._told(lambda: list(future.result()))
 
-    def patiently(self, cql: str, values: Sequence[Any] = (), patience: float = PATIENCE_SECONDS) -> list[Row]:
+    def patiently(self, cql: str, values: Sequence[Any] = (), patience: float = LIMIT) -> list[Row]:
         """Run an idempotent statement, again and again while Cassandra is away.
 
         :raises ViewsUnavailable: when it is away for longer than ``patience`` seconds.
         """
         return self.persist(lambda: self.rows(cql, values), patience)
 
-    def persist(self, work: Callable[[], T], patience: float = PATIENCE_SECONDS) -> T:
-        """Do idempotent work, again and again while it ends in ViewsUnavailable."""
-        deadline, pause = time.monotonic() + patience, FIRST_PAUSE
-        while True:
-            try:
-                return work()
-            except ViewsUnavailable:
-                if time.monotonic() + pause > deadline:
-                    raise
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+    def persist(self, work: Callable[[], T], patience: float = LIMIT) -> T:
+        """Do idempotent work, again and again while Cassandra is away for up to ``patience`` seconds."""
+        return patiently(work, limit=patience)
 
     def compare_and_set(self, *statements: tuple[str, Sequence[Any]]) -> bool:
         """Run conditional statements on one partition, all or none; say whether they were applied.
@@ -177,7 +166,7 @@ class Cassandra:
 
         return self._told(apply)
 
-    def writes(self, patience: float = PATIENCE_SECONDS) -> Writes:
+    def writes(self, patience: float = LIMIT) -> Writes:
         """A window of writes that are under way."""
         return Writes(self, patience)
 

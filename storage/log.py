@@ -82,3 +82,8 @@ class EventLog(Protocol):
 
 class OffsetGone(ReaderFlowError):
     """An offset range is missing from the log: batches were deleted or expired."""
+
+
+def log_ends(log: EventLog) -> dict[int, int]:
+    """Where a log ends now: partition -> the offset that its next entry will get."""
+    return {partition: log.end_offset(partition) for partition in range(log.partitions)}

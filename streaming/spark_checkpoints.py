@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from readerflow.common.settings import Settings
-
-from .spark_errors import known_error
+from readerflow.common.spark_errors import spark_error
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -36,7 +35,7 @@ class Checkpoints:
                 folder.getName() for folder in folders if system.exists(self._path(f"{folder.toString()}/metadata"))
             )
         except Exception as error:
-            raise known_error(error) from error
+            raise spark_error(error, "list its checkpoints") from error
 
     def drop_before(self, incarnation: str) -> None:
         """Delete the checkpoints of incarnations that began earlier.
@@ -56,7 +55,7 @@ class Checkpoints:
             system, folder = self._opened(self.uri(incarnation))
             system.delete(folder, True)
         except Exception as error:
-            raise known_error(error) from error
+            raise spark_error(error, f"delete the checkpoint {incarnation}") from error
 
     def _opened(self, uri: str) -> tuple[Any, Any]:
         path = self._path(uri)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -23,16 +24,17 @@ import pyarrow as pa
 from readerflow.common.crash import crash_point
 from readerflow.common.errors import ReaderFlowError, Unavailable
 from readerflow.common.months import now
-from readerflow.common.patience import Stop
+from readerflow.common.patience import LIMIT, Patience, Stop
 from readerflow.common.progress import Progress, silent
 from readerflow.common.records import empty
 from readerflow.common.settings import Settings
+from readerflow.common.spark_errors import SparkFailed, failure_text, first_line, spark_error
 from readerflow.common.spark_session import spark_session
 from readerflow.storage.archive import Archive
 from readerflow.storage.batch_views import BatchViews
 from readerflow.storage.kafka_clients import spark_options
 from readerflow.storage.lease import lease
-from readerflow.storage.log import EventLog, LogUnavailable, OffsetGone
+from readerflow.storage.log import EventLog, LogUnavailable, OffsetGone, log_ends
 from readerflow.storage.realtime_views import (
     LIVE_ARTICLES,
     LIVE_CLASSES,
@@ -46,7 +48,6 @@ from .incarnation import Run, StreamResult, new_name
 from .metrics import with_figures
 from .microbatch import merged
 from .spark_checkpoints import Checkpoints
-from .spark_errors import SparkFailed, known_error
 from .spark_parts import COLUMNS, OUTCOME, outcomes, part_task
 from .trends import TrendRule, Trends
 
@@ -61,13 +62,11 @@ CONF = {
     "spark.sql.streaming.stopTimeout": "20s",
     "spark.log.level": "OFF",  # every failure is raised here, and told in a line
 }
-#: How long servers may be away before a stream that does not follow gives up; and how it looks for them again.
-PATIENCE_SECONDS = 180.0
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0
 #: How long a stop waits for the micro-batch that is under way before it is dropped.
 STOP_SECONDS = 20.0
 #: How often stored rows are folded together.
 COMPACT_SECONDS = 10.0
+_LOST = re.compile(r"KAFKA_DATA_LOSS|failOnDataLoss|OffsetOutOfRangeException")
 
 _log = logging.getLogger(__name__)
 
@@ -105,8 +104,7 @@ def spark_stream(
     held: AbstractContextManager[None] = lease(lease_path, "the stream") if lease_path else nullcontext()
     with held, spark_session("readerflow stream", settings, CONF) as session:
         job = _Job(session, settings, log, realtime, batch_entries or settings.batch_entries, clock, wall)
-        away_since: float | None = None
-        pause = FIRST_PAUSE
+        patience = Patience(stop, None if follow else LIMIT)
         while not stop.is_set():
             before = job.batches
             try:
@@ -129,13 +127,9 @@ def spark_stream(
                         raise
                     _log.warning("the view store has lost rows that it had confirmed; the stream takes them again")
             except Unavailable as error:
-                if away_since is None or job.batches > before:
-                    away_since, pause = clock(), FIRST_PAUSE
-                if not follow and clock() - away_since > PATIENCE_SECONDS:
-                    raise
-                _log.warning("%s; the stream tries again in %g s", error, pause)
-                stop.wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                if job.batches > before:
+                    patience.over()
+                patience.wait(error)
         return job.taken
 
 
@@ -173,7 +167,7 @@ class _Job:
 
     def begin(self, run: Run) -> None:
         """Take records for an incarnation that was opened."""
-        self._ends = self._log_ends()
+        self._ends = log_ends(self._log)
         self.run = run
 
     def _tell(self, run: Run, progress: Progress) -> None:
@@ -199,7 +193,7 @@ class _Job:
             self._stop(query)
             failure = error
         if failure is not None:
-            known = known_error(failure)
+            known = query_error(failure)
             if stop.is_set() and isinstance(known, (Unavailable, SparkFailed)):
                 return True  # a micro-batch was dropped: what was committed is safe
             raise known from None
@@ -254,7 +248,7 @@ class _Job:
             writer = frame.select(*COLUMNS).writeStream.foreachBatch(self._take)
             return writer.option("checkpointLocation", self.checkpoints.uri(run.incarnation)).trigger(**trigger).start()
         except Exception as error:
-            raise known_error(error) from error
+            raise query_error(error) from error
 
     def _stop(self, query: StreamingQuery) -> None:
         """Let the micro-batch under way end, or drop it when that takes too long, and stop the query."""
@@ -264,7 +258,7 @@ class _Job:
         try:
             query.stop()
         except Exception as error:  # Spark's own time-out: the micro-batch hangs, and goes with the session
-            _log.warning("the query did not stop in time: %s", known_error(error))
+            _log.warning("the query did not stop in time: %s", query_error(error))
 
     def _take(self, frame: DataFrame, epoch: int) -> None:
         """Take a micro-batch of Spark's."""
@@ -317,16 +311,23 @@ class _Job:
                 self._realtime.compact()
                 self._compact_due = self._clock() + COMPACT_SECONDS
 
-    def _log_ends(self) -> dict[int, int]:
-        return {partition: self._log.end_offset(partition) for partition in range(self._log.partitions)}
-
     def _lag_ends(self) -> dict[int, int]:
         """Where the log ends; nothing when it does not answer, since the rows are read already."""
         try:
-            return self._log_ends()
+            return log_ends(self._log)
         except LogUnavailable:
             return {}
 
 
 class SparkStopped(ReaderFlowError):
     """The stream was told to stop before a micro-batch began."""
+
+
+def query_error(error: BaseException) -> ReaderFlowError:
+    """The error that a failure of Spark's query stands for."""
+    if isinstance(error, ReaderFlowError) or not _LOST.search(text := failure_text(error)):
+        return spark_error(error, "take the stream's records")
+    return OffsetGone(
+        f"the log has lost entries that the stream needs ({first_line(text)}); start it with --fresh, so that it "
+        "begins where the archive lets it"
+    )

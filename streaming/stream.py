@@ -13,19 +13,21 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from readerflow.common.crash import crash_point
 from readerflow.common.months import now
-from readerflow.common.patience import Stop
+from readerflow.common.patience import Stop, patiently
 from readerflow.common.progress import Progress, silent
 from readerflow.storage.archive import Archive
 from readerflow.storage.batch_views import BatchViews
 from readerflow.storage.lease import lease
-from readerflow.storage.log import EventLog, LogSlice
+from readerflow.storage.log import EventLog, LogSlice, log_ends
 from readerflow.storage.realtime_views import MicroBatch, RealtimeViews, StreamProgress
 
 from .incarnation import Run, StreamResult, new_name
+from .metrics import with_figures
 from .microbatch import micro_batch
 from .trends import TrendRule, Trends
 
@@ -56,19 +58,21 @@ def stream(
     :raises Leased: when another stream runs.
     :raises Superseded: when another stream's incarnation was taken meanwhile.
     :raises OffsetGone: when the log has lost entries that the stream needs.
+    :raises Unavailable: when a store is away; with ``follow`` the stream waits for it.
     """
     stop = stop or threading.Event()
     held: AbstractContextManager[None] = lease(lease_path, "the stream") if lease_path else nullcontext()
     with held, ThreadPoolExecutor(1) as beside:
         trends = Trends(realtime, batch_views, trend_rule or TrendRule())
         run = Run(log.partitions, archive, batch_views, realtime, trends, clock)
-        follower = _Follower(log, realtime, run, batch_entries, beside)
-        follower.look_at_ends()
-        run.open(fresh, new_name(wall()))
+        follower = _Follower(log, realtime, run, batch_entries, beside, clock, wall)
+        tries = partial(patiently, stop=stop, limit=None if follow else 0)
+        tries(follower.look_at_ends)
+        tries(partial(run.open, fresh, new_name(wall())))
         while not stop.is_set():
-            moved = follower.step(follow)
-            run.take_over()
-            trended = follower.update_trends(hurry=not moved)
+            moved = tries(partial(follower.step, follow))
+            tries(run.take_over)
+            trended = tries(partial(follower.update_trends, hurry=not moved))
             progress(run.taken.entries, run.entries_until(follower.ends), run.note())
             if not moved and not trended:
                 if not follow:
@@ -80,27 +84,39 @@ def stream(
 class _Follower:
     """Takes the log into the realtime views; while a micro-batch is committed, the next one is computed beside it."""
 
-    def __init__(self, log: EventLog, realtime: RealtimeViews, run: Run, batch_entries: int, beside: Executor) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        realtime: RealtimeViews,
+        run: Run,
+        batch_entries: int,
+        beside: Executor,
+        clock: Callable[[], float],
+        wall: Callable[[], datetime],
+    ) -> None:
         self._log = log
         self._realtime = realtime
         self._run = run
         self._batch_entries = batch_entries
         self._beside = beside
+        self._clock = clock
+        self._wall = wall
         self._prepared: tuple[StreamProgress, Future[MicroBatch | None]] | None = None
         self.ends: dict[int, int] = {}  # partition -> where the log ended when it was last looked at
 
     def look_at_ends(self) -> None:
         """See where the log ends now."""
-        self.ends = {partition: self._log.end_offset(partition) for partition in range(self._log.partitions)}
+        self.ends = log_ends(self._log)
 
     def step(self, follow: bool) -> bool:
         """Take one micro-batch, with ``follow`` up to where the log ends now; False when there is nothing to take."""
-        before = self._run.committed()
+        began, before = self._clock(), self._run.committed()
         batch = self._next(before, follow)
         if batch is None:
             return False
         # Trends count as a batch too; they may have been committed since this one was computed.
         stamped = replace(batch.progress, batch_id=before.batch_id + 1, trended=before.trended)
+        stamped = with_figures(stamped, before, self.ends, self._clock() - began, self._wall())
         self._prepared = stamped, self._beside.submit(self._prepare, stamped, follow)
         crash_point("stream.offsets_chosen")
         self._realtime.commit(self._run.incarnation, replace(batch, progress=stamped))

@@ -23,7 +23,6 @@ makes it).
 from __future__ import annotations
 
 import argparse
-import logging
 import signal
 import sys
 import threading
@@ -257,6 +256,7 @@ def score(
 def main(given: Sequence[str] | None = None) -> int:
     """Run the stream as a Spark job, with the settings of the environment."""
     from readerflow.common.errors import ReaderFlowError
+    from readerflow.common.logs import configure_logging
     from readerflow.common.settings import load
     from readerflow.storage import open_storage
     from readerflow.streaming.spark_stream import spark_stream
@@ -267,12 +267,12 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--once", action="store_true", help="end where the topic ends now, instead of following it")
     parser.add_argument("--fresh", action="store_true", help="forget the checkpoint and begin a new incarnation")
     options = parser.parse_args(given)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
     try:
         settings = load(profile="cluster", kafka_bootstrap=options.bootstrap_servers)
+        configure_logging(settings.log_format)
         with open_storage(settings) as storage:
             result = spark_stream(
                 settings,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from datetime import UTC
 from typing import Any, cast
 
 from flask import Flask, Response, current_app, g, request
@@ -10,8 +12,10 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from flask_openapi3.openapi import OpenAPI
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from readerflow.common.errors import Unavailable
 
 from . import models
 from .context import site
@@ -89,9 +93,45 @@ class _LiveStreams(Collector):
     def __init__(self, app: Flask) -> None:
         self._app = app
 
-    def collect(self) -> Any:
+    def collect(self) -> Iterator[Metric]:
         with self._app.app_context():
             yield GaugeMetricFamily("readerflow_live_streams", "Open live streams.", hub().streams.taken)
+
+
+class _Stream(Collector):
+    """How the stream that readers take is doing; nothing while its store does not answer."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            with self._app.app_context():
+                progress = site().serving.stream()
+        except Unavailable:
+            return
+        if progress is None:
+            return
+        counts = {
+            "records": ("Records taken by the stream", progress.records),
+            "rejects": ("Log entries that the stream could not read", progress.rejects),
+            "duplicates": ("Log entries that the stream had seen before", progress.duplicates),
+            "late": ("Records behind the heartbeat that closed their slot", progress.late),
+        }
+        for name, (text, count) in counts.items():
+            yield CounterMetricFamily(f"readerflow_stream_{name}", f"{text}, in this incarnation.", count)
+        if (newest := progress.figures) is None:
+            return
+        lag = GaugeMetricFamily(
+            "readerflow_stream_lag_entries", "Log entries behind the newest micro-batch.", labels=("partition",)
+        )
+        for partition, entries in newest.lag.items():
+            lag.add_metric((str(partition),), entries)
+        yield lag
+        yield GaugeMetricFamily("readerflow_stream_batch_entries", "Entries of the newest micro-batch.", newest.entries)
+        yield GaugeMetricFamily("readerflow_stream_batch_seconds", "Its time until its commit.", newest.seconds)
+        at = newest.committed_at.replace(tzinfo=UTC).timestamp()
+        yield GaugeMetricFamily("readerflow_stream_committed_timestamp_seconds", "When it was committed.", at)
 
 
 def measure(app: Flask) -> None:
@@ -103,6 +143,7 @@ def measure(app: Flask) -> None:
         "readerflow_request_seconds", "Time to the answer's start.", ("route",), registry=registry, buckets=BUCKETS
     )
     registry.register(_LiveStreams(app))
+    registry.register(_Stream(app))
 
     def begin() -> None:
         g.began = time.perf_counter()

@@ -50,7 +50,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
         yield Home(tmp_path, FolderArchive(tmp_path / "archive"), views)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A Spark session that engines of these tests borrow: the first Python function of a session takes seconds."""
     from pyspark import cloudpickle

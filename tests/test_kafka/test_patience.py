@@ -25,6 +25,7 @@ from readerflow.storage.log import LogSlice, LogUnavailable, OffsetGone
 from readerflow.storage.sqlite_log import SQLiteLog
 from tests.log_entries import entries, record
 from tests.small_month import MONTH, WIKI, write_month
+from tests.streaming_home import Home, open_home
 
 PARTITIONS = 3
 
@@ -205,3 +206,33 @@ def test_a_log_that_ends_before_the_archive_is_not_archived_over_it(tmp_path: Pa
         anew.flush()
         with pytest.raises(OffsetGone, match="ends at offset 1, but the archive reaches to 10"):
             archive(anew, master, letters)
+
+
+def test_a_following_stream_waits_for_a_log_that_is_away(tmp_path: Path) -> None:
+    stop = threading.Event()
+    with open_home(tmp_path, PARTITIONS) as home, Fickle(tmp_path / "fickle.db", "clicks", PARTITIONS) as log:
+        log.append(0, entries(*(record(seq) for seq in range(10))))
+        log.flush()
+        home.log = log
+        log.failures = 5
+        results = []
+        options: dict[str, Any] = {"follow": True, "poll_seconds": 0.01, "stop": stop}
+        thread = threading.Thread(target=lambda: results.append(home.stream(**options)), daemon=True)
+        thread.start()
+        deadline = time.monotonic() + 30
+        while not _streamed(home, 10) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        log.append(1, entries(*(record(seq) for seq in range(7))))
+        log.flush()
+        log.failures = 2
+        while not _streamed(home, 17) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        stop.set()
+        thread.join(30)
+        assert [(result.records, result.duplicates) for result in results] == [(17, 0)]
+
+
+def _streamed(home: Home, records: int) -> bool:
+    name = home.realtime.current()
+    progress = home.realtime.progress(name) if name else None
+    return progress is not None and progress.records == records

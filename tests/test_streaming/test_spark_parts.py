@@ -10,13 +10,14 @@ import pytest
 
 from readerflow.common.decode import encode
 from readerflow.common.errors import ReaderFlowError, Unavailable
+from readerflow.common.spark_errors import SparkFailed, SparkUnavailable
 from readerflow.storage.batch_views import Superseded
 from readerflow.storage.log import LogUnavailable, OffsetGone
 from readerflow.storage.packing import split
 from readerflow.storage.realtime_views import MicroBatch, StreamProgress
 from readerflow.streaming.microbatch import merged, micro_batch
-from readerflow.streaming.spark_errors import SparkFailed, SparkServersAway, known_error
 from readerflow.streaming.spark_parts import COLUMNS, outcomes, part_task, take
+from readerflow.streaming.spark_stream import query_error
 from tests.log_entries import entries, heartbeat, record, replacement
 
 EMPTY = StreamProgress(offsets={0: 0, 1: 0})
@@ -139,24 +140,24 @@ def test_errors_of_tasks_arrive_as_what_they_are(raised: type[ReaderFlowError], 
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("x\nCaused by: java.net.ConnectException: Connection refused", SparkServersAway),
-        ("org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node assignment", SparkServersAway),
-        ("org.apache.hadoop.hdfs.server.namenode.SafeModeException: Cannot create file", SparkServersAway),
+        ("x\nCaused by: java.net.ConnectException: Connection refused", SparkUnavailable),
+        ("org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node assignment", SparkUnavailable),
+        ("org.apache.hadoop.hdfs.server.namenode.SafeModeException: Cannot create file", SparkUnavailable),
         ("[KAFKA_DATA_LOSS.START_OFFSET_RESET] Some data may have been lost", OffsetGone),
         ("\njava.lang.NullPointerException", SparkFailed),
         ("Python worker exited unexpectedly (crashed)\nCaused by: java.io.EOFException", SparkFailed),
     ],
 )
 def test_sparks_failures_are_told_apart(text: str, kind: type[ReaderFlowError]) -> None:
-    found = known_error(RuntimeError(text))
+    found = query_error(RuntimeError(text))
     assert type(found) is kind
     assert "\n" not in str(found)
 
 
 def test_a_java_process_that_has_gone_is_no_server_that_comes_back() -> None:
-    assert type(known_error(ConnectionRefusedError("Connection refused"))) is SparkFailed
+    assert type(query_error(ConnectionRefusedError("Connection refused"))) is SparkFailed
 
 
-def test_a_known_error_stays_what_it_is() -> None:
+def test_a_query_error_stays_what_it_is() -> None:
     error = Superseded("start it again")
-    assert known_error(error) is error
+    assert query_error(error) is error

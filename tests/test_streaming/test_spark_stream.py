@@ -238,7 +238,7 @@ class Flaky(CassandraRealtime):
 def test_when_the_view_store_is_away_the_stream_says_so_and_goes_on_by_itself(
     home: SparkHome, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("readerflow.streaming.spark_stream.FIRST_PAUSE", 0.1)
+    monkeypatch.setattr("readerflow.common.patience.FIRST_PAUSE", 0.1)
     for partition in range(2):
         home.append(partition, entries(*hours_of(0, 40)))
     flaky = Flaky(home.cassandra)
@@ -246,7 +246,7 @@ def test_when_the_view_store_is_away_the_stream_says_so_and_goes_on_by_itself(
     home.realtime = flaky
     with caplog.at_level(logging.WARNING, logger="readerflow"):
         result = home.stream(batch_entries=60)
-    said = [message for message in caplog.messages if "tries again" in message]
+    said = [message for message in caplog.messages if "waiting: " in message]
     assert len(said) == 3
     assert (result.records, result.duplicates) == (160, 0)
     check(home)

@@ -514,4 +514,5 @@ def test_metrics_count_requests_by_route_and_not_by_title(client: FlaskClient) -
     text = client.get("/metrics").get_data(as_text=True)
     assert 'readerflow_requests_total{route="api.article",status="200"}' in text
     assert "readerflow_live_streams 0.0" in text
+    assert "readerflow_stream_late_total" in text
     assert "Zagreb" not in text

@@ -1,11 +1,10 @@
-"""What Spark's failures mean: Java's words -> an error that says whether trying again may help."""
+"""What Spark's failures mean: Java's words -> an error in a line that says whether trying again may help."""
 
 from __future__ import annotations
 
 import re
 
-from readerflow.common.errors import ReaderFlowError, Unavailable
-from readerflow.storage.log import OffsetGone
+from .errors import ReaderFlowError, Unavailable
 
 #: Java's names for a server that is away, restarts or is not ready yet.
 _AWAY = re.compile(
@@ -17,39 +16,47 @@ _AWAY = re.compile(
     r"|LeaseExpiredException|Unable to close file|could only get 0 nodes"
 )
 _WORKER = re.compile(r"Python worker exited unexpectedly|Python worker failed to connect back")
-_LOST = re.compile(r"KAFKA_DATA_LOSS|failOnDataLoss|OffsetOutOfRangeException")
 
 
 class SparkFailed(ReaderFlowError):
-    """A Spark query failed for a reason that trying again does not mend."""
+    """Spark could not do something, and trying again does not help."""
 
 
-class SparkServersAway(Unavailable):
-    """Kafka or HDFS did not answer Spark."""
+class SparkUnavailable(Unavailable):
+    """A server that Spark needs (HDFS, Kafka, its master) or the view store did not answer."""
 
 
-def known_error(error: BaseException) -> ReaderFlowError:
-    """The error that a failure of a query stands for."""
+def spark_error(error: BaseException, work: str) -> ReaderFlowError:
+    """The error that a failure of Spark stands for; one of ours stays what it is.
+
+    :param work: what Spark was to do, after "could not".
+    """
     from py4j.protocol import Py4JNetworkError
 
     if isinstance(error, ReaderFlowError):
         return error
     if isinstance(error, (Py4JNetworkError, ConnectionError)):
-        return SparkFailed("Spark's Java process is gone (killed, or out of memory); start the job again")
-    text = f"{error}\n{getattr(error, '_stackTrace', None) or ''}"
-    if _LOST.search(text):
-        return OffsetGone(
-            f"the log has lost entries that the stream needs ({_line(text)}); start it with --fresh, so that it "
-            "begins where the archive lets it"
+        return SparkFailed(
+            f"Spark could not {work}: its Java process is gone (killed, or out of memory); start the job again"
         )
+    text = failure_text(error)
     if _WORKER.search(text):
-        return SparkFailed("a Python worker of Spark died (killed, or out of memory); start the job again")
+        return SparkFailed(
+            f"Spark could not {work}: a Python worker died (killed, or out of memory); start the job again"
+        )
     if away := _AWAY.search(text):
-        return SparkServersAway(f"Kafka or HDFS does not answer Spark ({_around(text, away.start())})")
-    return SparkFailed(f"the Spark query failed: {_line(text)}")
+        reason = _around(text, away.start())
+        return SparkUnavailable(f"Spark could not {work}: a server does not answer ({reason}); see 'readerflow status'")
+    return SparkFailed(f"Spark could not {work}: {first_line(text)}")
 
 
-def _line(text: str) -> str:
+def failure_text(error: BaseException) -> str:
+    """All that Spark tells of a failure, with Java's stack trace."""
+    return f"{error}\n{getattr(error, '_stackTrace', None) or ''}"
+
+
+def first_line(text: str) -> str:
+    """The first line of a text that says something."""
     return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")[:300]
 
 
