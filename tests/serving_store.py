@@ -36,7 +36,7 @@ from readerflow.storage.realtime_views import (
     RealtimeViews,
     StreamProgress,
 )
-from readerflow.storage.serving_views import ServingViews
+from readerflow.storage.serving_views import PageKey, ServingViews
 from readerflow.storage.sqlite_realtime import SQLiteRealtime
 
 WIKI, MONTH, SOURCE = "hrwiki", "2025-03", "a1b2c3d4"
@@ -319,6 +319,11 @@ def micro_batch(
         table([(source, *key, n) for key, n in sums(clicks, "partition", "time", "link_type").items()], LIVE_TOTALS),
         table([(source, *row) for row in trends], TRENDING) if trends is not None else None,
     )
+
+
+def order(key: PageKey) -> tuple[int, bytes, str]:
+    """How neighbours are sorted: merged clicks descending, then title by UTF-8 bytes, then link type."""
+    return -key.clicks, key.title.encode(), key.link_type
 
 
 def exact_article(clicks: list[Click], title: str) -> dict[str, int]:

@@ -23,7 +23,7 @@ from readerflow.storage.generation_files import LocalFiles
 from readerflow.storage.log import ActiveSource
 from readerflow.storage.recent import Recent
 from readerflow.storage.serving_views import NEIGHBOURS, PageKey, QueryTooLong, Reading, ServingViews, Side
-from readerflow.webapp.merge import merge_neighbours, order
+from readerflow.webapp.merge import merge_neighbours
 from tests.serving_store import (
     MONTH,
     SOURCE,
@@ -35,6 +35,7 @@ from tests.serving_store import (
     exact_article,
     micro_batch,
     numbered,
+    order,
     table,
 )
 

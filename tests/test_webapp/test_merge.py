@@ -25,11 +25,10 @@ from readerflow.webapp.merge import (
     merge_classes,
     merge_neighbours,
     minus,
-    order,
     round_shares,
     total,
 )
-from tests.serving_store import PARTITIONS, Click, batch_tables, exact_article, numbered, sums, table
+from tests.serving_store import PARTITIONS, Click, batch_tables, exact_article, numbered, order, sums, table
 
 TITLES = ("A", "B", "b", "Č", "NaN", "a/b", "\U0001f600")
 HOURS = 6
