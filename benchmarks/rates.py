@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,14 +36,43 @@ class Rate:
 
 
 def rates(folder: Path, work: Path) -> tuple[str, list[Rate]]:
-    """Take a month through every stage at grain ``hour``.
+    """Take a month through every stage at grain ``hour``, and ask for answers.
 
     :returns: what month it is, and the rates.
     """
+    with _home(work / "rates-home") as home:
+        label, wiki, month, found = _stages(folder, home)
+        measured = measure(module("benchmarks.answering", home, wiki, month, str(ANSWER_SECONDS)))
+        for name, result in measured.result.items():
+            took = (result["seconds"], result["cpu_seconds"], measured.peak_mib)
+            found.append(Rate(name, result["answers"], "answers", *took))
+    return label, found
+
+
+def cluster_rates(folder: Path, work: Path) -> tuple[str, list[Rate]]:
+    """As :func:`rates`, through Kafka, HDFS, Spark and Cassandra: local servers that start and end with it."""
+    with _home(work / "cluster-home") as home:
+        try:
+            measure(readerflow(home, "up"), folder=home)
+            label, _, _, found = _stages(folder, home, "--profile", "cluster")
+        finally:
+            measure(readerflow(home, "down"), folder=home)
+    return label, found
+
+
+@contextmanager
+def _home(path: Path) -> Iterator[Path]:
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def _stages(folder: Path, home: Path, *options: str) -> tuple[str, str, str, list[Rate]]:
+    """Run the stages one after the other; gives (what month it is, wiki, month, their rates)."""
     label, dump, wiki, month = _month(folder)
-    home = work / "rates-home"
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
     horizon = f"{month}-{HORIZON_DAY}T00:00Z"
     stages = (
         ("preprocess", ("preprocess", dump, "--wiki", wiki, "--month", month, "--json"), "accepted", "pairs"),
@@ -52,15 +83,10 @@ def rates(folder: Path, work: Path) -> tuple[str, list[Rate]]:
     )
     found = []
     for stage, arguments, field, unit in stages:
-        measured = measure(readerflow(home, *arguments), folder=home)
+        measured = measure(readerflow(home, *arguments, *options), folder=home)
         amount = int(measured.result[field])
         found.append(Rate(stage, amount, unit, measured.seconds, measured.cpu_seconds, measured.peak_mib))
-    measured = measure(module("benchmarks.answering", home, wiki, month, str(ANSWER_SECONDS)))
-    for name, result in measured.result.items():
-        took = (result["seconds"], result["cpu_seconds"], measured.peak_mib)
-        found.append(Rate(name, result["answers"], "answers", *took))
-    shutil.rmtree(home)
-    return label, found
+    return label, wiki, month, found
 
 
 def _month(folder: Path) -> tuple[str, Path, str, str]:

@@ -30,7 +30,9 @@ def markdown(results: Results, smaller: Results | None = None) -> str:
     if "ranks" in results:
         parts += _ranks(results)
     if "rates" in results:
-        parts += _rates(results)
+        parts += _rates("Rates", results["rates_of"], results["rates"])
+    if "cluster" in results:
+        parts += _rates("Rates of the cluster profile", results["rates_of"], results["cluster"])
     if "months" in results:
         parts += _months(results["months"])
     if smaller and "views" in smaller and "views" in results:
@@ -124,7 +126,7 @@ def _ranks(results: Results) -> list[str]:
     return ["", "## Ranks", "", about, "", *table(head, rows)]
 
 
-def _rates(results: Results) -> list[str]:
+def _rates(title: str, month: str, rates: Sequence[Results]) -> list[str]:
     rows = [
         [
             rate["stage"],
@@ -134,14 +136,14 @@ def _rates(results: Results) -> list[str]:
             f"{rate['seconds']:.1f}",
             f"{rate['peak_mib']:,.0f}",
         ]
-        for rate in results["rates"]
+        for rate in rates
     ]
     head = ("stage", "a second", "a CPU second", "in all", "s", "MiB")
     return [
         "",
-        "## Rates",
+        f"## {title}",
         "",
-        f"Of {results['rates_of']}, grain hour; each stage is a command of its own.",
+        f"Of {month}, grain hour; each stage is a command of its own.",
         "",
         *table(head, rows),
     ]

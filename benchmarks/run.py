@@ -26,10 +26,12 @@ from .measure import ROOT, Failed
 from .month import generated, into_cache, rows_of
 from .months import other_months
 from .ranks import all_libraries, rank_runs
-from .rates import rates
+from .rates import cluster_rates, rates
 from .report import Results, markdown
 
 PARTS = ("views", "ranks", "rates", "months")
+#: Measured when it is asked for: it needs the cluster profile, its servers' ports and half an hour.
+CLUSTER = "cluster"
 
 
 def main() -> None:
@@ -64,7 +66,9 @@ def parse() -> argparse.Namespace:
     """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="3.4M", help="rows of the generated month, e.g. 3.4M or 34M (3.4M)")
-    parser.add_argument("--parts", default=",".join(PARTS), type=_names, help=f"what to measure ({','.join(PARTS)})")
+    parser.add_argument(
+        "--parts", default=",".join(PARTS), type=_names, help=f"what to measure ({','.join(PARTS)}; {CLUSTER})"
+    )
     parser.add_argument("--peers", default=[peer.package for peer in PEERS], type=_names, help="duckdb,polars,pyspark")
     parser.add_argument(
         "--libraries", default=all_libraries(), type=_names, help="of the ranks; readerflow is always one"
@@ -99,6 +103,9 @@ def measured(options: argparse.Namespace, folder: Path, work: Path) -> Iterator[
     if "rates" in options.parts:
         label, found = rates(folder, work)
         yield {"rates_of": label, "rates": [asdict(rate) for rate in found]}
+    if CLUSTER in options.parts:
+        label, found = cluster_rates(folder, work)
+        yield {"rates_of": label, "cluster": [asdict(rate) for rate in found]}
     if "months" in options.parts:
         yield {"months": asdict(other_months(folder, work, rows_of(options.month_size), options.others))}
 
