@@ -85,7 +85,7 @@ setup(
     package_data={
         "readerflow.batch_processing.views": ["*.sql"],
         "readerflow.streaming.views": ["*.sql"],
-        "readerflow.common": ["py.typed"],
+        "readerflow.common": ["log4j2.properties", "py.typed"],
         "readerflow.infra": ["servers/*", "servers/**/*"],
         "readerflow.webapp": ["templates/*", "templates/**/*", "static/*", "static/**/*"],
     },

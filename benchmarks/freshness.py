@@ -25,9 +25,7 @@ def main() -> None:
     parser.add_argument("wiki")
     parser.add_argument("month")
     parser.add_argument("--seconds", type=float, default=60, help="how long to look (60)")
-    parser.add_argument(
-        "--after", type=float, default=30, help="seconds to wait before: the stream warms up (30)"
-    )
+    parser.add_argument("--after", type=float, default=30, help="seconds to wait before: the stream warms up (30)")
     options = parser.parse_args()
     time.sleep(options.after)
     address = f"{options.url.rstrip('/')}/api/v1/{options.wiki}/{options.month}/status"

@@ -60,7 +60,6 @@ CONF = {
     "spark.sql.execution.arrow.maxRecordsPerBatch": "50000",
     "spark.sql.streaming.minBatchesToRetain": "10",
     "spark.sql.streaming.stopTimeout": "20s",
-    "spark.log.level": "OFF",  # every failure is raised here, and told in a line
 }
 #: How long a stop waits for the micro-batch that is under way before it is dropped.
 STOP_SECONDS = 20.0
@@ -103,6 +102,7 @@ def spark_stream(
     stop = stop or threading.Event()
     held: AbstractContextManager[None] = lease(lease_path, "the stream") if lease_path else nullcontext()
     with held, spark_session("readerflow stream", settings, CONF) as session:
+        session.sparkContext.setLogLevel("OFF")  # every failure is raised here, and told in a line
         job = _Job(session, settings, log, realtime, batch_entries or settings.batch_entries, clock, wall)
         patience = Patience(stop, None if follow else LIMIT)
         while not stop.is_set():
