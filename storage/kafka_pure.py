@@ -75,7 +75,7 @@ class PythonTransport:
             except BaseException:
                 producer, self._producer, self._sent = self._producer, None, []
                 if producer is not None:
-                    producer.close(timeout=0)
+                    _drop(producer)
                 raise
 
     def watermarks(self, partition: int) -> tuple[int, int]:
@@ -137,8 +137,15 @@ class PythonTransport:
 
     def close(self) -> None:
         if self._producer is not None:
-            self._producer.close(timeout=0)
+            _drop(self._producer)
         if self._consumer is not None:
             with self._reading:
                 self._consumer.close()
         self._producer = self._consumer = None
+
+
+def _drop(producer: KafkaProducer) -> None:
+    """Close a producer with all that it holds. Its ``close`` alone first tries to send that, and fails for it."""
+    producer._sender.force_close()
+    producer._sender.join()
+    producer.close(timeout=0)
