@@ -61,6 +61,7 @@ TEST = [
     "psutil>=7,<8",
     "pytest>=9,<10",
     "pytest-cov>=7,<8",
+    "schemathesis>=4.32,<5",
 ]
 DEV = [
     "mypy>=2.4,<3",
