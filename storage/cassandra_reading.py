@@ -26,6 +26,7 @@ from .cassandra_incarnations import Incarnation
 from .cassandra_live import LiveReader, LiveTitle
 from .cassandra_pages import PAGE_ROWS
 from .cassandra_session import ViewsUnavailable
+from .click_graph import ClickGraph
 from .realtime_views import TRENDING
 from .recent import Recent
 from .serving_schema import hour_number, hour_time
@@ -58,6 +59,7 @@ class CassandraReading:
     :param batch: None before the first generation.
     :param recent: what the process keeps of generations, by (generation, what, title).
     :param suggestions: gives suggestions of the generation.
+    :param graph: gives the generation's link graph.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class CassandraReading:
         batch: CassandraGeneration | None,
         recent: Recent[Any],
         suggestions: Callable[[str, int], pa.Table],
+        graph: Callable[[], ClickGraph],
         deadline: float,
     ) -> None:
         self._snapshot = snapshot
@@ -76,6 +79,7 @@ class CassandraReading:
         self._batch = batch
         self._recent = recent
         self._suggestions = suggestions
+        self._graph = graph
         self._deadline = deadline
         self._live: dict[str, LiveTitle] = {}
 
@@ -176,6 +180,9 @@ class CassandraReading:
         manifest = self._snapshot.manifest
         # The articles' writers leave no files where there are none.
         return self._suggestions(query, limit) if manifest and manifest.articles else SUGGESTIONS.empty_table()
+
+    def graph(self) -> ClickGraph | None:
+        return self._told(self._graph) if self._batch else None
 
     def trending(self, window: int) -> pa.Table:
         row, source = self._incarnation, self._snapshot.source

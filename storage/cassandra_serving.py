@@ -28,8 +28,10 @@ from .cassandra_pointers import PUBLISHED, Pointer, months, read_month, read_poi
 from .cassandra_reading import CassandraReading
 from .cassandra_session import Cassandra
 from .cassandra_suggestions import suggest
+from .click_graph import ClickGraph
 from .freshness import horizon_of, snapshot, source_of
-from .generation_files import SUGGESTIONS, GenerationFiles, generation_folder
+from .generation_files import GRAPH, SUGGESTIONS, GenerationFiles, generation_folder
+from .graph_files import read_click_graph
 from .log import ActiveSource
 from .realtime_views import StreamProgress
 from .recent import Recent
@@ -154,7 +156,8 @@ class CassandraServing:
                 name, CassandraGeneration(self._cassandra, name, manifest), 100_000
             )
         suggestions = partial(self._suggest, wiki, month, generation or "")
-        return CassandraReading(taken, state.incarnation, self._live, batch, self._recent, suggestions, deadline)
+        graph = partial(self._graph, wiki, month, generation or "")
+        return CassandraReading(taken, state.incarnation, self._live, batch, self._recent, suggestions, graph, deadline)
 
     def _state(self, wiki: str, month: str, fresh: bool = False) -> _State:
         at, known = self._states.get((wiki, month)) or (0.0, None)
@@ -221,6 +224,18 @@ class CassandraServing:
             return suggest(self._files.local(folder), query, limit)
         except FileNotFoundError:
             raise NoGeneration(f"generation {generation} of {wiki} {month} is no longer kept") from None
+
+    def _graph(self, wiki: str, month: str, generation: str) -> ClickGraph:
+        key = (generation, "graph")
+        known: ClickGraph | None = self._recent.get(key)
+        if known is not None:
+            return known
+        try:
+            found = read_click_graph(self._files.local(f"{generation_folder(wiki, month, generation)}/{GRAPH}"))
+        except FileNotFoundError:
+            raise NoGeneration(f"generation {generation} of {wiki} {month} is no longer kept") from None
+        self._recent.put(key, found, 10_000)  # its files are mapped: the system's memory, not the process's
+        return found
 
     def _published_months(self) -> set[tuple[str, str]]:
         known = months(self._cassandra)

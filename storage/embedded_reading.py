@@ -17,6 +17,7 @@ import pyarrow as pa
 from readerflow.common.records import CLASS_OF, CLASS_ROWS, LINK_TYPES
 
 from .batch_views import BATCH_SCHEMAS, View
+from .click_graph import ClickGraph
 from .folding import folded
 from .open_generations import BatchQueries
 from .realtime_views import TRENDING
@@ -269,6 +270,9 @@ class EmbeddedReading:
     def suggest(self, query: str, limit: int) -> pa.Table:
         values = {"query": query, "limit": limit}
         return as_table(self._batch.rows(_SUGGEST, values) if self._batch else [], SUGGESTIONS)
+
+    def graph(self) -> ClickGraph | None:
+        return self._batch.graph() if self._batch else None
 
     def trending(self, window: int) -> pa.Table:
         sql = """

@@ -1,34 +1,74 @@
-"""The link graph as flat files that readers map into memory: titles (:mod:`.title_files`), offsets, targets, clicks."""
+"""The link graph as flat files that readers map into memory.
+
+Titles (:mod:`.title_files`); ``offsets``, ``targets``, ``clicks`` of the links by referrer; ``in_offsets``,
+``sources``, ``in_clicks`` of the same links by article; ``out_clicks`` of each node. Generations of older versions
+lack the latter four, which are worked out in memory then.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from .batch_views import BATCH_SCHEMAS, LinkGraph, View
+from .click_graph import ClickGraph, Links, clicks_out, incoming_of
 from .title_files import Titles, write_titles
+
+_OUTGOING = ("offsets", "targets", "clicks")
+_INCOMING = ("in_offsets", "sources", "in_clicks")
+_OUT_CLICKS = "out_clicks"
 
 
 def write_graph(folder: Path, graph: LinkGraph) -> None:
     """Write the arrays of a graph, one ``.npy`` file each."""
     write_titles(folder, graph.titles)
-    for name, array in (
-        ("offsets", graph.offsets),
-        ("targets", graph.targets),
-        ("clicks", graph.clicks),
-    ):
+    outgoing = Links(graph.offsets, graph.targets, graph.clicks)
+    _save(folder, _OUTGOING, outgoing)
+    _save(folder, _INCOMING, incoming_of(outgoing))
+    np.save(folder / f"{_OUT_CLICKS}.npy", clicks_out(outgoing))
+
+
+def _save(folder: Path, names: tuple[str, ...], links: Links) -> None:
+    arrays: tuple[npt.NDArray[Any], ...] = (links.offsets, links.ends, links.clicks)
+    for name, array in zip(names, arrays, strict=True):
         np.save(folder / f"{name}.npy", array)
 
 
 def read_graph(folder: Path) -> LinkGraph:
-    """Map the graph that :func:`write_graph` wrote; pages are read when they are touched."""
-    offsets, targets, clicks = (
-        np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("offsets", "targets", "clicks")
-    )
-    return LinkGraph(Titles(folder).array, offsets, targets, clicks)
+    """Map the graph that :func:`write_graph` wrote; pages are read when they are touched.
+
+    :raises FileNotFoundError: when it is not there.
+    """
+    links = _links(folder, _OUTGOING)
+    return LinkGraph(Titles(folder).array, links.offsets, links.ends, links.clicks)
+
+
+def read_click_graph(folder: Path) -> ClickGraph:
+    """Map the same graph with its links in both directions.
+
+    :raises FileNotFoundError: when it is not there.
+    """
+    outgoing = _links(folder, _OUTGOING)
+    try:
+        both = _links(folder, _INCOMING), _mapped(folder, _OUT_CLICKS)
+    except FileNotFoundError:
+        return ClickGraph(Titles(folder).array, outgoing, lambda: (incoming_of(outgoing), clicks_out(outgoing)))
+    return ClickGraph(Titles(folder).array, outgoing, lambda: both)
+
+
+def _links(folder: Path, names: tuple[str, ...]) -> Links:
+    return Links(*(_mapped(folder, name) for name in names))
+
+
+def _mapped(folder: Path, name: str) -> npt.NDArray[Any]:
+    # Plain arrays over the mapped file: numpy is slower with its own class of mapped ones.
+    mapped: npt.NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray)
+    return mapped
 
 
 def export_graph(graph: LinkGraph, rows: int) -> Iterator[pa.RecordBatch]:

@@ -19,6 +19,9 @@ import duckdb
 from readerflow.common.errors import ReaderFlowError
 
 from .batch_views import View
+from .click_graph import ClickGraph
+from .generation_files import GRAPH
+from .graph_files import read_click_graph
 from .neighbour_tables import VIEWS, titles_folder
 from .serving_views import QueryTooLong
 from .title_files import Titles
@@ -106,6 +109,7 @@ class OpenGeneration:
         try:
             self._connection = duckdb.connect(str(path), read_only=True)
             self.titles = {view: Titles(titles_folder(path.parent, view)) for view in VIEWS}
+            self.graph = read_click_graph(path.parent / GRAPH)
         except (duckdb.IOException, FileNotFoundError) as error:
             raise GenerationGone(f"{path} can't be opened: {error}") from None
         self._connection.execute("set threads to 1")
@@ -178,6 +182,10 @@ class BatchQueries:
     def titles(self, view: View) -> Titles:
         """The titles whose ids the table of a view holds."""
         return self._generation.titles[view]
+
+    def graph(self) -> ClickGraph:
+        """The link graph."""
+        return self._generation.graph
 
     def rows(self, sql: str, values: dict[str, Any]) -> list[Any]:
         """Run a query and take all its rows.

@@ -15,6 +15,7 @@ from readerflow.common.errors import ReaderFlowError
 from readerflow.common.records import CLASS_ROWS, TIME
 
 from .batch_views import Interval, Manifest, View
+from .click_graph import ClickGraph
 from .realtime_views import StreamProgress
 
 #: What a reading's tables hold.
@@ -114,6 +115,12 @@ class Reading(Protocol):
 
     def suggest(self, query: str, limit: int) -> pa.Table:
         """Articles whose folded title begins with the folded query, by clicks in: article, in_clicks."""
+
+    def graph(self) -> ClickGraph | None:
+        """The generation's link graph, to be used after the reading, too; None before the first generation.
+
+        It has no nodes where the batch layer kept none (a month with too many links).
+        """
 
     def trending(self, window: int) -> pa.Table:
         """TRENDING rows of a window (hours) in order of position."""

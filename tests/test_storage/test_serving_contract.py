@@ -11,12 +11,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from readerflow.common.months import HOUR
 from readerflow.common.records import CLASSES
 from readerflow.storage import cassandra_serving, embedded_reading, embedded_serving
 from readerflow.storage.batch_views import NoGeneration, View
+from readerflow.storage.click_graph import ClickGraph, Links
 from readerflow.storage.embedded_serving import EmbeddedServing
 from readerflow.storage.log import ActiveSource
 from readerflow.storage.serving_views import PageKey, QueryTooLong, Reading, ServingViews, Side
@@ -136,6 +138,7 @@ def test_before_a_first_generation_the_horizon_is_the_months_start_and_batch_par
         assert reading.ranking("in", 0, 10).num_rows == 0
         assert reading.ranking_total("in") == 0
         assert reading.suggest("Zag", 5).num_rows == 0
+        assert reading.graph() is None
     assert serving.latest(WIKI) is None
     assert serving.latest_live(WIKI) == MONTH
     assert serving.months() == [(WIKI, MONTH)]
@@ -495,3 +498,53 @@ def test_months_of_two_wikis_are_told_apart(store: Store) -> None:
         assert serving.latest(WIKI) == MONTH
         assert serving.latest("slwiki") is None
         assert serving.latest_live("slwiki") == "2025-02"
+
+
+def links_of(graph: ClickGraph, links: Links, referrers_first: bool) -> dict[tuple[str, str], int]:
+    """A graph's links as (referrer, article) -> clicks."""
+    places, counts = links.of_all(np.arange(graph.nodes))
+    near = graph.titles_of(np.repeat(np.arange(graph.nodes), counts))
+    far = graph.titles_of(links.ends[places])
+    pairs = zip(near, far, strict=True) if referrers_first else zip(far, near, strict=True)
+    return dict(zip(pairs, links.clicks[places].tolist(), strict=True))
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_the_graph_has_the_links_before_the_horizon_in_both_directions(
+    store: Store, serving: ServingViews, older: bool
+) -> None:
+    store.publish(CLICKS, 8)
+    store.stream(micro_batch(CLICKS, 1, 12))
+    if older:  # a generation that was written before there were these files
+        for name in ("in_offsets", "sources", "in_clicks", "out_clicks"):
+            next(store.home.rglob(f"graph/{name}.npy")).unlink()
+    with serving.read(WIKI, MONTH) as reading:
+        graph = reading.graph()
+    assert graph is not None
+    exact = sums([c for c in CLICKS if c.hour < 8 and c.link_type == "link"], "referrer", "article")
+    assert links_of(graph, graph.outgoing, True) == exact
+    assert links_of(graph, graph.incoming, False) == exact
+    assert (graph.nodes, graph.edges) == (len({title for pair in exact for title in pair}), len(exact))
+    for title in (*TITLES, "New_3"):
+        node = graph.node(title)
+        assert node is not None
+        assert graph.titles_of([node]) == [title]
+        assert graph.out_clicks[node] == sum(n for (referrer, _), n in exact.items() if referrer == title)
+        ends = graph.outgoing.ends[graph.outgoing.of(node)]
+        assert [graph.outgoing.node_of(place) for place in range(*graph.outgoing.of(node).indices(graph.edges))] == [
+            node
+        ] * len(ends)
+        assert ends.tolist() == sorted(ends.tolist())
+    assert graph.node("New_9") is None
+    assert graph.node("unknown") is None
+
+
+def test_the_graph_of_a_generation_stays_readable_when_it_has_been_swept(store: Store, serving: ServingViews) -> None:
+    store.publish(CLICKS, 4)
+    with serving.read(WIKI, MONTH) as reading:
+        graph = reading.graph()
+    for horizon in (5, 6, 7):
+        store.publish(CLICKS, horizon, kept=1)
+    assert graph is not None
+    exact = sums([c for c in CLICKS if c.hour < 4 and c.link_type == "link"], "referrer", "article")
+    assert links_of(graph, graph.incoming, False) == exact
