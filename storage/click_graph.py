@@ -39,6 +39,12 @@ class Links:
         places = np.arange(counts.sum()) + np.repeat(starts - (ends - counts), counts)
         return places, counts
 
+    def clicks_between(self, node: int, end: int) -> int:
+        """The clicks on the link from a node to another end; 0 without one."""
+        row = self.of(node)
+        place = row.start + int(np.searchsorted(self.ends[row], end))
+        return int(self.clicks[place]) if place < row.stop and self.ends[place] == end else 0
+
     def node_of(self, place: int) -> int:
         """The node whose links hold a place."""
         return int(np.searchsorted(self.offsets, place, side="right")) - 1

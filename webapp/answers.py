@@ -42,8 +42,10 @@ __all__ = [
     "article",
     "freshness",
     "meta",
+    "names_of",
     "near_titles",
     "neighbours",
+    "no_such_title",
     "open_page",
     "overview",
     "ranking",
@@ -70,11 +72,11 @@ def article(reading: Reading, title: str) -> dict[str, Any]:
     row, live = reading.article(title)
     numbers = merge_article(row, live)
     if numbers is None:
-        raise _no_such_title(reading, title)
+        raise no_such_title(reading, title)
     manifest = reading.snapshot.manifest
     return {
         **envelope(reading.snapshot),
-        **_names(reading.snapshot.wiki, title),
+        **names_of(reading.snapshot.wiki, title),
         "in": numbers.clicks_in,
         "out": numbers.clicks_out,
         "entries": {KINDS[name]: clicks for name, clicks in numbers.entries.items()},
@@ -96,7 +98,8 @@ def _community(reading: Reading, title: str) -> dict[str, Any] | None:
     return {"name": row["community"], "size": row["size"]} if row else None
 
 
-def _names(wiki: str, title: str) -> dict[str, str]:
+def names_of(wiki: str, title: str) -> dict[str, str]:
+    """What an article is called, and where it is."""
     return {
         "title": title,
         "display_title": display(title),
@@ -110,7 +113,8 @@ def _rank(row: Mapping[str, Any] | None, name: str) -> dict[str, Any] | None:
     return {"position": row[f"{name}_position"], "value": row[name]}
 
 
-def _no_such_title(reading: Reading, title: str) -> NotFound:
+def no_such_title(reading: Reading, title: str) -> NotFound:
+    """What to raise for a title that nobody knows."""
     at = reading.snapshot
     return NotFound(f"no article '{display(title)}' in {at.wiki} {at.month}", near=near_titles(reading, title))
 
@@ -166,7 +170,7 @@ def neighbours(
     row, live_row = reading.article(title)
     numbers = merge_article(row, live_row)
     if numbers is None:
-        raise _no_such_title(reading, title)
+        raise no_such_title(reading, title)
     whole = numbers.clicks_in if side is Side.SOURCES else numbers.clicks_out
     batch, live = reading.neighbours(side, title, page.after, limit + 1)
     merged = merge_neighbours(batch, live, page.after, limit + 1)
@@ -176,7 +180,7 @@ def neighbours(
     rest = minus(whole, page.shown, here)
     return {
         **envelope(at),
-        **_names(at.wiki, title),
+        **names_of(at.wiki, title),
         "side": side.value,
         "total": rows,
         "clicks": whole,

@@ -16,6 +16,7 @@ from readerflow.storage.serving_views import ServingViews
 from . import exchange, operations
 from .api import api
 from .context import SITE, Site
+from .graph_api import graph_api
 from .live import HUB, Hub
 
 API_TEXT = (
@@ -43,6 +44,7 @@ def create_app(serving: ServingViews, **settings: Any) -> Flask:
     operations.measure(app)
     exchange.install(app)
     app.register_api(api)
+    app.register_api(graph_api)
     app.register_api(operations.operations)
     _add_pages(app)
     return app
@@ -51,8 +53,9 @@ def create_app(serving: ServingViews, **settings: Any) -> Flask:
 def _add_pages(app: Flask) -> None:
     if find_spec("readerflow.webapp.pages") is None:
         return
-    from . import pages
+    from . import pages, path_pages
 
     app.register_blueprint(pages.pages)
+    app.register_blueprint(path_pages.path_pages)
     if hasattr(pages, "error_page"):
         app.extensions[exchange.ERROR_PAGE] = pages.error_page

@@ -10,10 +10,14 @@ from flask import current_app
 
 from readerflow.common.months import Month, format_time
 from readerflow.common.titles import check_wiki, language
+from readerflow.storage.recent import Recent
 from readerflow.storage.serving_views import ServingViews, Snapshot
 
+from .path_search import Workspaces
 from .problems import NotFound
+from .walks import Walked
 
+WALKS_BYTES = 8 << 20
 LATEST = "latest"
 SITE = "readerflow"  # in app.extensions
 
@@ -31,6 +35,9 @@ class Site:
     trend_formula: str = ""  # as the stream's module states it
     generated: Callable[[str, str], bool] = lambda wiki, month: False  # is the month made up by `generate`?
     log_ends: Callable[[], Mapping[int, int]] | None = None  # partition -> end offset of the log, where it is known
+
+    workspaces: Workspaces = field(default_factory=Workspaces, repr=False, compare=False)  # of searches for paths
+    walks: Recent[Walked] = field(default_factory=lambda: Recent(WALKS_BYTES), repr=False, compare=False)
 
     _generated: dict[tuple[str, str, str | None], bool] = field(default_factory=dict, repr=False, compare=False)
 

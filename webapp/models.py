@@ -22,7 +22,7 @@ NEXT = Field(None, max_length=MAX_TOKEN_CHARS, description="The `next` of the pa
 _schemas: dict[Any, dict[str, Any]] = {}
 
 
-class _Asked(BaseModel):
+class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     @classmethod
@@ -34,11 +34,11 @@ class _Asked(BaseModel):
         return _schemas[key]
 
 
-class Nothing(_Asked):
+class Nothing(Asked):
     """No parameters."""
 
 
-class WikiPath(_Asked):
+class WikiPath(Asked):
     wiki: str = WIKI
 
 
@@ -58,11 +58,11 @@ class ExportPath(MonthPath):
     view: str = Field(description="articles, sources, destinations, rankings, classes, communities or graph.")
 
 
-class TitleQuery(_Asked):
+class TitleQuery(Asked):
     title: str = TITLE
 
 
-class PageQuery(_Asked):
+class PageQuery(Asked):
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Rows of a page.")
     next: str | None = NEXT
 
@@ -71,27 +71,27 @@ class TitlePageQuery(PageQuery):
     title: str = TITLE
 
 
-class SuggestQuery(_Asked):
+class SuggestQuery(Asked):
     q: str = Field(
         max_length=MAX_QUERY_CHARS, description="The beginning of a title; case and diacritics do not count."
     )
     limit: int = Field(10, ge=1, le=MAX_SUGGESTIONS)
 
 
-class TrendingQuery(_Asked):
+class TrendingQuery(Asked):
     window: Literal["1", "6", "24"] = Field("6", description="Hours.")
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
 
 
-class ExportQuery(_Asked):
+class ExportQuery(Asked):
     format: Literal["csv", "jsonl", "parquet"] = "csv"
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Count(_Answer):
+class Count(Answer):
     """Clicks and where they come from: clicks = batch + live."""
 
     clicks: int
@@ -99,14 +99,14 @@ class Count(_Answer):
     live: int
 
 
-class Gap(_Answer):
+class Gap(Answer):
     """A part of the month that nobody saw, half open; read ``from`` and ``until``."""
 
     from_: str = Field(alias="from")
     until: str
 
 
-class Envelope(_Answer):
+class Envelope(Answer):
     """What every answer rests on."""
 
     wiki: str
@@ -125,12 +125,12 @@ class Envelope(_Answer):
     generated: bool = Field(description="Whether the month is made up, not Wikimedia's.")
 
 
-class Rank(_Answer):
+class Rank(Answer):
     position: int
     value: float
 
 
-class Ranks(_Answer):
+class Ranks(Answer):
     """Positions among ``of`` linked articles; null outside the link graph. Batch only."""
 
     pagerank: Rank | None
@@ -139,7 +139,7 @@ class Ranks(_Answer):
     of: int
 
 
-class Entries(_Answer):
+class Entries(Answer):
     search: Count
     empty: Count
     internal: Count
@@ -147,7 +147,7 @@ class Entries(_Answer):
     other: Count
 
 
-class Community(_Answer):
+class Community(Answer):
     """Articles between which readers move, named by the one with most clicks in by links; ``size`` counts them."""
 
     name: str
@@ -172,7 +172,7 @@ class Article(Envelope):
     community: Community | None = Field(description="Null outside the link graph. Batch only.")
 
 
-class NeighbourItem(_Answer):
+class NeighbourItem(Answer):
     position: int
     title: str
     display_title: str
@@ -182,7 +182,7 @@ class NeighbourItem(_Answer):
     share: float | None
 
 
-class Before(_Answer):
+class Before(Answer):
     rows: int
     clicks: Count
 
@@ -206,14 +206,14 @@ class Neighbours(Envelope):
     next: str | None
 
 
-class RankingItem(_Answer):
+class RankingItem(Answer):
     position: int
     title: str
     display_title: str
     value: int | float
 
 
-class RankFacts(_Answer):
+class RankFacts(Answer):
     iterations: int
     residual: float
     converged: bool
@@ -230,7 +230,7 @@ class Ranking(Envelope):
     next: str | None
 
 
-class ClassItem(_Answer):
+class ClassItem(Answer):
     class_: str = Field(alias="class")
     kind: str
     clicks: Count
@@ -246,7 +246,7 @@ class Overview(Envelope):
     items: list[ClassItem]
 
 
-class Suggestion(_Answer):
+class Suggestion(Answer):
     title: str
     display_title: str
     in_clicks: int
@@ -257,7 +257,7 @@ class Suggestions(Envelope):
     items: list[Suggestion]
 
 
-class TrendItem(_Answer):
+class TrendItem(Answer):
     position: int
     title: str
     display_title: str
@@ -284,7 +284,7 @@ class Trending(Envelope):
     items: list[TrendItem]
 
 
-class GenerationFacts(_Answer):
+class GenerationFacts(Answer):
     generation: str
     state: Literal["serving", "kept"]
     source: str
@@ -302,7 +302,7 @@ class GenerationFacts(_Answer):
     ranks: dict[str, RankFacts]
 
 
-class StreamPartition(_Answer):
+class StreamPartition(Answer):
     partition: int
     offset: int
     end_offset: int | None
@@ -311,7 +311,7 @@ class StreamPartition(_Answer):
     covered: int | None
 
 
-class StreamFacts(_Answer):
+class StreamFacts(Answer):
     incarnation: str | None
     batch_id: int
     records: int
@@ -326,7 +326,7 @@ class Status(Envelope):
     synthetic_times: str
 
 
-class WikiFacts(_Answer):
+class WikiFacts(Answer):
     wiki: str
     lang: str
     latest: str | None
@@ -334,24 +334,24 @@ class WikiFacts(_Answer):
     months: list[Envelope]
 
 
-class Exports(_Answer):
+class Exports(Answer):
     views: list[str]
     formats: list[str]
 
 
-class Limits(_Answer):
+class Limits(Answer):
     limit: int
     default_limit: int
     live_clients: int
 
 
-class Trends(_Answer):
+class Trends(Answer):
     threshold: float
     min_clicks: int
     formula: str
 
 
-class Meta(_Answer):
+class Meta(Answer):
     name: str
     version: str
     wikis: list[WikiFacts]
@@ -364,11 +364,11 @@ class Meta(_Answer):
     licence: str
 
 
-class Health(_Answer):
+class Health(Answer):
     status: Literal["ok"]
 
 
-class Ready(_Answer):
+class Ready(Answer):
     status: Literal["ready"]
     months: int
 

@@ -14,7 +14,7 @@ from readerflow.common.tabular import encode_rows
 from readerflow.common.titles import from_request
 from readerflow.storage.serving_views import Reading, Side
 
-from . import answers, charts, format, tables, urls, words
+from . import answers, charts, format, graph_answers, tables, urls, words
 from .context import LATEST, live_month, resolve_month, site
 from .error_pages import error_page
 from .frame import asked_place, asked_title, default_place, live_url, render, set_up
@@ -29,6 +29,7 @@ TOP_ROWS = 8
 HOME_WINDOW = 6
 BELOW_ROWS = 10  # of articles that do not count as trending
 SEARCH_ROWS = 50
+RELATED_ROWS = 8  # on an article's page
 #: The first is beside "Rising now", the others are below it.
 HOME_RANKINGS = (
     ("in", "Most clicks in"),
@@ -137,6 +138,7 @@ def article(wiki: str, month: str, title: str | None = None) -> str:
         came_from, went_to = (
             tables.neighbours_table(answers.neighbours(reading, side, title, limit=ARTICLE_ROWS)) for side in Side
         )
+        related = graph_answers.related(reading, title, RELATED_ROWS)
     kinds = tables.classes_table(numbers)
     sides = [side.value for side in Side]
     return render(
@@ -159,6 +161,8 @@ def article(wiki: str, month: str, title: str | None = None) -> str:
         json_urls={side: urls.api_title_url(wiki, month, side, title) for side in sides},
         positions=words.positions(numbers),
         linked=words.over_or_under_linked(numbers),
+        related=related,
+        related_json=urls.api_title_url(wiki, month, "related", title),
     )
 
 
@@ -361,6 +365,9 @@ def go() -> AnyResponse:
         address = urls.trending_url(wiki, request.args.get("window", HOME_WINDOW, int))
     elif page == "status":
         address = urls.status_url(wiki, month)
+    elif page == "path":
+        source, target = (request.args.get(name, "") for name in ("path_from", "path_to"))
+        address = urls.path_url(wiki, month, source, target, request.args.get("by", "probability"))
     elif page == "search":
         address = urls.search_url(wiki, month, query)
     else:

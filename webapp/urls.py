@@ -47,6 +47,12 @@ def trending_url(wiki: str, window: int | None = None) -> str:
     return address(f"/{wiki}/trending", window=window)
 
 
+def path_url(wiki: str, month: str, source: str = "", target: str = "", by: str = "probability") -> str:
+    """The page of paths; with both titles it shows them."""
+    mode = None if by == "probability" else by
+    return address(f"/{wiki}/{month}/path", **{"from": source or None, "to": target or None}, by=mode)
+
+
 def status_url(wiki: str, month: str) -> str:
     return address("/status", **{"in": f"{wiki}/{month}"})
 
@@ -61,5 +67,5 @@ def api_url(*parts: str, **query: Any) -> str:
 
 
 def api_title_url(wiki: str, month: str, kind: str, title: str, **query: Any) -> str:
-    """The JSON of ``article``, ``sources`` or ``destinations`` of a title."""
+    """The JSON of ``article``, ``sources``, ``destinations`` or ``related`` of a title."""
     return title_address(f"{API}/{wiki}/{month}/{kind}", title, **query)

@@ -32,6 +32,11 @@ PAGES = {
     "reader rank": urls.ranking_url(WIKI, MONTH, "reader_rank"),
     "trending": urls.trending_url(WIKI),
     "nothing live": urls.trending_url(OTHER_WIKI),
+    "path": urls.path_url(WIKI, MONTH, PLAIN, "Članak_7"),
+    "path of odd titles": urls.path_url(WIKI, MONTH, LONG, "\u202eevil", "clicks"),
+    "no path": urls.path_url(WIKI, MONTH, HUB, SENDER),
+    "path from nowhere": urls.path_url(WIKI, MONTH, "Zagrxeb", HUB),
+    "path form": urls.path_url(WIKI, MONTH),
     "status": "/status",
     "search": "/search?q=clanak",
     "nothing found": "/search?q=qqq",
@@ -41,7 +46,7 @@ PAGES = {
 #: One page of each template, and those whose parts differ.
 AUDITED = (
     "home", "article", "sender", "right to left", "destinations", "ranking", "trending", "nothing live", "status",
-    "search", "nothing found", "not found",
+    "search", "nothing found", "not found", "path", "no path", "path from nowhere", "path form",
 )  # fmt: skip
 Visits = Callable[..., Visit]
 

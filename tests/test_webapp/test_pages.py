@@ -34,6 +34,7 @@ PAGES = {
     "destinations": urls.neighbours_url(WIKI, MONTH, "destinations", HUB),
     "ranking": urls.ranking_url(WIKI, MONTH, "in"),
     "trending": urls.trending_url(WIKI),
+    "path": urls.path_url(WIKI, MONTH, PLAIN, HUB),
     "status": "/status",
     "search": "/search?q=zag",
 }
