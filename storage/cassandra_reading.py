@@ -30,17 +30,18 @@ from .realtime_views import TRENDING
 from .recent import Recent
 from .serving_schema import hour_number, hour_time
 from .serving_views import (
+    HITS,
     HOURLY,
     LIVE_ARTICLE,
     LIVE_CLICKS,
     NEIGHBOURS,
     RANKING,
-    SUGGESTIONS,
     PageKey,
     QueryTooLong,
     Side,
     Snapshot,
 )
+from .title_index import TitleIndex
 
 _PAIRS_COLUMN = {Side.SOURCES: "in_pairs", Side.DESTINATIONS: "out_pairs"}
 _NO_LIVE = LiveTitle({side: NEIGHBOURS.empty_table() for side in Side}, np.zeros(0, np.int64), np.zeros(0, np.int64))
@@ -57,7 +58,7 @@ class CassandraReading:
     :param incarnation: None without realtime rows.
     :param batch: None before the first generation.
     :param recent: what the process keeps of generations, by (generation, what, title).
-    :param suggestions: gives suggestions of the generation.
+    :param index: opens the word index of the generation.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class CassandraReading:
         live: LiveReader,
         batch: CassandraGeneration | None,
         recent: Recent[Any],
-        suggestions: Callable[[str, int], pa.Table],
+        index: Callable[[], TitleIndex],
         deadline: float,
     ) -> None:
         self._snapshot = snapshot
@@ -75,7 +76,7 @@ class CassandraReading:
         self._live_reader = live
         self._batch = batch
         self._recent = recent
-        self._suggestions = suggestions
+        self._index = index
         self._deadline = deadline
         self._live: dict[str, LiveTitle] = {}
 
@@ -173,9 +174,10 @@ class CassandraReading:
         return pa.table([pa.array(times, HOURLY.field("hour").type), pa.array(live.clicks_in[kept])], schema=HOURLY)
 
     def suggest(self, query: str, limit: int) -> pa.Table:
-        manifest = self._snapshot.manifest
-        # The articles' writers leave no files where there are none.
-        return self._suggestions(query, limit) if manifest and manifest.articles else SUGGESTIONS.empty_table()
+        return self._told(lambda: self._index().suggest(query, limit) if self._batch else HITS.empty_table())
+
+    def search(self, query: str, after: int, limit: int) -> tuple[pa.Table, int]:
+        return self._told(lambda: self._index().search(query, after, limit) if self._batch else (HITS.empty_table(), 0))
 
     def trending(self, window: int) -> pa.Table:
         row, source = self._incarnation, self._snapshot.source

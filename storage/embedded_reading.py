@@ -17,17 +17,16 @@ import pyarrow as pa
 from readerflow.common.records import CLASS_OF, CLASS_ROWS, LINK_TYPES
 
 from .batch_views import BATCH_SCHEMAS, View
-from .folding import folded
 from .open_generations import BatchQueries
 from .realtime_views import TRENDING
 from .serving_schema import hour_number, hour_time
 from .serving_views import (
+    HITS,
     HOURLY,
     LIVE_ARTICLE,
     LIVE_CLICKS,
     NEIGHBOURS,
     RANKING,
-    SUGGESTIONS,
     PageKey,
     Side,
     Snapshot,
@@ -87,13 +86,6 @@ _HOURLY = f"""
     select hour, sum(clicks) from live_pairs
     where {_LIVE_DAYS} and article = ?2 and hour >= ?3 group by hour order by hour
 """  # noqa: S608, no values in it
-# No title holds the greatest code point, so it ends the titles that begin with the query.
-_SUGGEST = f"""
-    select article, in_clicks from suggestions
-    where folded >= {folded("$query")} and folded < {folded("$query")} || chr(1114111)
-    order by in_clicks desc, article
-    limit $limit
-"""  # noqa: S608
 _FIRST_KEY = PageKey(2**62, "", "")
 LAST_LINK_TYPE = max(LINK_TYPES)
 
@@ -267,8 +259,10 @@ class EmbeddedReading:
         return as_table([(hour_time(hour), clicks) for hour, clicks in self._live_rows(_HOURLY, title, first)], HOURLY)
 
     def suggest(self, query: str, limit: int) -> pa.Table:
-        values = {"query": query, "limit": limit}
-        return as_table(self._batch.rows(_SUGGEST, values) if self._batch else [], SUGGESTIONS)
+        return self._batch.index.suggest(query, limit) if self._batch else HITS.empty_table()
+
+    def search(self, query: str, after: int, limit: int) -> tuple[pa.Table, int]:
+        return self._batch.index.search(query, after, limit) if self._batch else (HITS.empty_table(), 0)
 
     def trending(self, window: int) -> pa.Table:
         sql = """

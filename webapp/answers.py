@@ -116,7 +116,7 @@ def _no_such_title(reading: Reading, title: str) -> NotFound:
 
 
 def near_titles(reading: Reading, title: str, limit: int = 5) -> list[str]:
-    """Titles that begin like a title that does not exist, most clicked first; at least its first letter counts."""
+    """Titles with words that begin like those of one that does not exist, most clicked first."""
     text = title
     while text:
         found: list[str] = reading.suggest(text, limit)["article"].to_pylist()
@@ -276,7 +276,7 @@ def overview(reading: Reading) -> dict[str, Any]:
 
 
 def suggest(reading: Reading, query: str, *, limit: int = 10) -> dict[str, Any]:
-    """Articles that begin like what a visitor types (case and diacritics folded), most clicked first; batch only."""
+    """The most clicked articles whose titles have words that begin like what a visitor types; batch only."""
     rows = reading.suggest(query, limit).to_pylist() if query.strip() else []
     return {
         **envelope(reading.snapshot),
