@@ -13,7 +13,7 @@ from flask_openapi3.openapi import OpenAPI
 
 from readerflow.storage.serving_views import ServingViews
 
-from . import exchange, operations
+from . import exchange, operations, search
 from .api import api
 from .context import SITE, Site
 from .live import HUB, Hub
@@ -43,6 +43,7 @@ def create_app(serving: ServingViews, **settings: Any) -> Flask:
     operations.measure(app)
     exchange.install(app)
     app.register_api(api)
+    app.register_api(search.api)
     app.register_api(operations.operations)
     _add_pages(app)
     return app
@@ -51,8 +52,9 @@ def create_app(serving: ServingViews, **settings: Any) -> Flask:
 def _add_pages(app: Flask) -> None:
     if find_spec("readerflow.webapp.pages") is None:
         return
-    from . import pages
+    from . import pages, search_pages
 
     app.register_blueprint(pages.pages)
+    app.register_blueprint(search_pages.pages)
     if hasattr(pages, "error_page"):
         app.extensions[exchange.ERROR_PAGE] = pages.error_page

@@ -73,9 +73,14 @@ class TitlePageQuery(PageQuery):
 
 class SuggestQuery(_Asked):
     q: str = Field(
-        max_length=MAX_QUERY_CHARS, description="The beginning of a title; case and diacritics do not count."
+        max_length=MAX_QUERY_CHARS,
+        description="Words, or how they begin, in any order; case and diacritics do not count.",
     )
     limit: int = Field(10, ge=1, le=MAX_SUGGESTIONS)
+
+
+class SearchQuery(SuggestQuery, PageQuery):
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Rows of a page.")
 
 
 class TrendingQuery(_Asked):
@@ -255,6 +260,19 @@ class Suggestion(_Answer):
 class Suggestions(Envelope):
     query: str
     items: list[Suggestion]
+
+
+class Hit(Suggestion):
+    position: int = Field(description="Among all articles by clicks in.")
+
+
+class Hits(Envelope):
+    """Articles in whose titles each word of the query begins another word, most clicked first. Batch only."""
+
+    query: str
+    total: int
+    items: list[Hit]
+    next: str | None
 
 
 class TrendItem(_Answer):

@@ -28,7 +28,6 @@ PAGE_ROWS = 100
 TOP_ROWS = 8
 HOME_WINDOW = 6
 BELOW_ROWS = 10  # of articles that do not count as trending
-SEARCH_ROWS = 50
 #: The first is beside "Rising now", the others are below it.
 HOME_RANKINGS = (
     ("in", "Most clicks in"),
@@ -313,35 +312,7 @@ def status() -> str:
     )
 
 
-# Search, switching, errors --------------------------------------------------------------------------------------------
-
-
-@pages.get("/search")
-def search() -> str | AnyResponse:
-    """Titles that begin like what was typed; a title typed exactly is opened at once."""
-    wiki, month = asked_place()
-    query = request.args.get("q", "").strip()
-    with site().serving.read(wiki, month) as reading:
-        found = answers.suggest(reading, from_request(query), limit=SEARCH_ROWS + 1)
-        near: list[str] = []
-        if query:
-            try:
-                answers.article(reading, from_request(query))
-            except NotFound as problem:
-                near = problem.members.get("near", [])
-            else:
-                return redirect(urls.article_url(wiki, month, from_request(query)), 303)
-    return render(
-        "search.html",
-        found,
-        json_url=urls.api_url(wiki, "suggest", q=query),
-        page="search",
-        stay={"q": query},
-        query=query,
-        found=found["items"][:SEARCH_ROWS],
-        more=len(found["items"]) > SEARCH_ROWS,
-        near=near,
-    )
+# Switching ----------------------------------------------------------------------------------------------------------
 
 
 @pages.get("/go")

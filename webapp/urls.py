@@ -51,8 +51,9 @@ def status_url(wiki: str, month: str) -> str:
     return address("/status", **{"in": f"{wiki}/{month}"})
 
 
-def search_url(wiki: str, month: str, query: str) -> str:
-    return address("/search", q=query, **{"in": f"{wiki}/{month}"})
+def search_url(wiki: str, month: str, query: str, token: str | None = None) -> str:
+    """The page of all hits of a query, also where it is the title of an article."""
+    return address("/search", q=query, next=token, **{"in": f"{wiki}/{month}", "all": 1})
 
 
 def api_url(*parts: str, **query: Any) -> str:
