@@ -67,27 +67,37 @@ def article(reading: Reading, title: str) -> dict[str, Any]:
 
     :raises NotFound: with ``near``, titles like it.
     """
+    numbers = article_numbers(reading, title)
+    if numbers is None:
+        raise no_such_title(reading, title)
+    return {
+        **envelope(reading.snapshot),
+        **names_of(reading.snapshot.wiki, title),
+        **numbers,
+        "in_pairs": reading.neighbour_counts(Side.SOURCES, title),
+        "out_pairs": reading.neighbour_counts(Side.DESTINATIONS, title),
+        "community": _community(reading, title),
+    }
+
+
+def article_numbers(reading: Reading, title: str) -> dict[str, Any] | None:
+    """What one look-up tells of an article: clicks, entries, dead ends, ranks; None for a title that nobody knows."""
     row, live = reading.article(title)
     numbers = merge_article(row, live)
     if numbers is None:
-        raise _no_such_title(reading, title)
+        return None
     manifest = reading.snapshot.manifest
     return {
-        **envelope(reading.snapshot),
-        **_names(reading.snapshot.wiki, title),
         "in": numbers.clicks_in,
         "out": numbers.clicks_out,
         "entries": {KINDS[name]: clicks for name, clicks in numbers.entries.items()},
         "in_link": numbers.in_link,
         "in_other": numbers.in_other,
-        "in_pairs": reading.neighbour_counts(Side.SOURCES, title),
-        "out_pairs": reading.neighbour_counts(Side.DESTINATIONS, title),
         "dead_end_share": numbers.dead_end_share,
         "ranks": {
             **{name: _rank(row, name) for name in RANKS},
             "of": manifest.linked_articles if manifest else 0,
         },
-        "community": _community(reading, title),
     }
 
 
@@ -96,7 +106,8 @@ def _community(reading: Reading, title: str) -> dict[str, Any] | None:
     return {"name": row["community"], "size": row["size"]} if row else None
 
 
-def _names(wiki: str, title: str) -> dict[str, str]:
+def names_of(wiki: str, title: str) -> dict[str, str]:
+    """How an article is called, and its address on Wikipedia."""
     return {
         "title": title,
         "display_title": display(title),
@@ -110,7 +121,8 @@ def _rank(row: Mapping[str, Any] | None, name: str) -> dict[str, Any] | None:
     return {"position": row[f"{name}_position"], "value": row[name]}
 
 
-def _no_such_title(reading: Reading, title: str) -> NotFound:
+def no_such_title(reading: Reading, title: str) -> NotFound:
+    """What to raise for a title that nobody knows."""
     at = reading.snapshot
     return NotFound(f"no article '{display(title)}' in {at.wiki} {at.month}", near=near_titles(reading, title))
 
@@ -166,7 +178,7 @@ def neighbours(
     row, live_row = reading.article(title)
     numbers = merge_article(row, live_row)
     if numbers is None:
-        raise _no_such_title(reading, title)
+        raise no_such_title(reading, title)
     whole = numbers.clicks_in if side is Side.SOURCES else numbers.clicks_out
     batch, live = reading.neighbours(side, title, page.after, limit + 1)
     merged = merge_neighbours(batch, live, page.after, limit + 1)
@@ -176,7 +188,7 @@ def neighbours(
     rest = minus(whole, page.shown, here)
     return {
         **envelope(at),
-        **_names(at.wiki, title),
+        **names_of(at.wiki, title),
         "side": side.value,
         "total": rows,
         "clicks": whole,

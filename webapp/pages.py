@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
+from urllib.parse import parse_qs
 
 import pyarrow as pa
 from flask import Blueprint, Response, redirect, request
@@ -332,6 +333,10 @@ def go() -> AnyResponse:
         address = urls.trending_url(wiki, request.args.get("window", HOME_WINDOW, int))
     elif page == "status":
         address = urls.status_url(wiki, month)
+    elif page in ("articles", "explore"):
+        asked = parse_qs(request.args.get("asked", ""))
+        known = {name: asked[name] for name in ("title", "trail", "steps", "limit") if name in asked}
+        address = urls.address(f"/{wiki}/{month}/{page}", **known)
     elif page == "search":
         address = urls.search_url(wiki, month, query)
     else:
