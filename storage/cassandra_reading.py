@@ -136,6 +136,20 @@ class CassandraReading:
         both = pa.concat_tables([theirs, live]).group_by(["title", "link_type"]).aggregate([([], "count_all")])
         return pairs + int(both.num_rows) - int(theirs.num_rows)
 
+    def between(self, referrer: str, article: str) -> tuple[pa.Table, pa.Table]:
+        return self._told(lambda: self._between(referrer, article))
+
+    def _between(self, referrer: str, article: str) -> tuple[pa.Table, pa.Table]:
+        finish = self._start(referrer)
+        side = Side.DESTINATIONS
+        pairs = self._pairs(side, referrer)
+        batch = (
+            self._list(side, referrer, None if pairs > PAGE_ROWS[side] else 0) if pairs else NEIGHBOURS.empty_table()
+        )
+        live = finish().neighbours[side]
+        both = (rows.filter(pc.equal(rows["title"], article)) for rows in (batch, live))
+        return next(both), next(both)
+
     def ranking(self, ranking: str, after: int, limit: int) -> pa.Table:
         return self._told(lambda: self._batch.ranking(ranking, after, limit) if self._batch else RANKING.empty_table())
 

@@ -69,6 +69,9 @@ _THESE = {
     """  # noqa: S608
     for side, (table, key, other) in _SIDES.items()
 }
+_BETWEEN = """
+    select article, link_type, clicks from destinations where referrer = $referrer and article = $article
+"""
 # A live pair is found by its day: the key of live_pairs begins with it. Without statistics the planner does not see
 # that the smaller index serves the other side.
 _LIVE_DAYS = "feed = ?1 and day in (select day from live_days where feed = ?1 and day >= ?3 / 24)"
@@ -233,6 +236,17 @@ class EmbeddedReading:
         batch = self._whole_list(side, title)
         known = {(row[0], row[1]) for row in (self._these(side, title, live) if batch is None else batch)}
         return pairs + sum((row[0], row[1]) not in known for row in live)
+
+    def between(self, referrer: str, article: str) -> tuple[pa.Table, pa.Table]:
+        live = [row for row in self._live_neighbours(Side.DESTINATIONS, referrer) if row[0] == article]
+        return as_table(self._batch_between(referrer, article), NEIGHBOURS), as_table(live, NEIGHBOURS)
+
+    def _batch_between(self, referrer: str, article: str) -> NeighbourRows:
+        if self._batch is None:
+            return []
+        titles = self._batch.titles(View.DESTINATIONS)
+        values = {"referrer": titles.id_of(referrer), "article": titles.id_of(article)}
+        return [] if None in values.values() else _named(titles, self._batch.rows(_BETWEEN, values))
 
     def ranking(self, ranking: str, after: int, limit: int) -> pa.Table:
         sql = """

@@ -101,6 +101,9 @@ class Reading(Protocol):
     def neighbour_counts(self, side: Side, title: str) -> int:
         """How many (neighbour, link type) there are in batch and live together."""
 
+    def between(self, referrer: str, article: str) -> tuple[pa.Table, pa.Table]:
+        """Clicks from one article to another: (batch, live), both NEIGHBOURS, in which ``title`` is the second one."""
+
     def ranking(self, ranking: str, after: int, limit: int) -> pa.Table:
         """Rows of a ranking with position > after: position, article, value."""
 

@@ -13,7 +13,7 @@ from flask_openapi3.openapi import OpenAPI
 
 from readerflow.storage.serving_views import ServingViews
 
-from . import exchange, many, operations, search
+from . import exchange, explore, many, operations, search
 from .api import api
 from .context import SITE, Site
 from .live import HUB, Hub
@@ -45,6 +45,7 @@ def create_app(serving: ServingViews, **settings: Any) -> Flask:
     app.register_api(api)
     app.register_api(search.api)
     app.register_api(many.api)
+    app.register_api(explore.api)
     app.register_api(operations.operations)
     _add_pages(app)
     return app
@@ -53,10 +54,11 @@ def create_app(serving: ServingViews, **settings: Any) -> Flask:
 def _add_pages(app: Flask) -> None:
     if find_spec("readerflow.webapp.pages") is None:
         return
-    from . import many_pages, pages, search_pages
+    from . import explore_pages, many_pages, pages, search_pages
 
     app.register_blueprint(pages.pages)
     app.register_blueprint(search_pages.pages)
     app.register_blueprint(many_pages.pages)
+    app.register_blueprint(explore_pages.pages)
     if hasattr(pages, "error_page"):
         app.extensions[exchange.ERROR_PAGE] = pages.error_page

@@ -211,6 +211,48 @@ class Neighbours(Envelope):
     next: str | None
 
 
+DEFAULT_NEIGHBOURS, MAX_NEIGHBOURS = 12, 100
+
+
+class ExploreQuery(_Asked):
+    trail: list[str] = Field(description="Titles of the articles gone through: the parameter is given once for each.")
+    steps: str | None = Field(
+        None, description="A letter for each step: f, forwards as readers click, or b, back to where they came from."
+    )
+    limit: int = Field(DEFAULT_NEIGHBOURS, ge=1, le=MAX_NEIGHBOURS, description="Neighbours on each side.")
+
+
+class TrailItem(_Answer):
+    """An article of a trail and the step to it; null for the first."""
+
+    title: str
+    display_title: str
+    step: Literal["forward", "back"] | None
+    clicks: Count | None
+    share: float | None = Field(description="Of the clicks out of (forward) or into (back) the article before.")
+    probability: float | None = Field(description="Of the trail so far: the product of the shares.")
+
+
+class Neighbourhood(_Answer):
+    """The strongest neighbours on one side: items + rest = clicks."""
+
+    total: int
+    clicks: Count
+    items: list[NeighbourItem]
+    rest: Rest
+
+
+class Explored(Envelope):
+    title: str
+    display_title: str
+    wikipedia: str
+    in_: Count = Field(alias="in")
+    out: Count
+    trail: list[TrailItem]
+    sources: Neighbourhood
+    destinations: Neighbourhood
+
+
 class RankingItem(_Answer):
     position: int
     title: str

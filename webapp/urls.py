@@ -62,6 +62,13 @@ def articles_url(wiki: str, month: str, titles: Sequence[str] = (), **query: Any
     return address(f"/{wiki}/{month}/articles", title=titles, **query)
 
 
+def explore_url(wiki: str, month: str, titles: Sequence[str], steps: str = "", *more: str, **query: Any) -> str:
+    """The page of a trail; ``more`` are further parts of its path."""
+    return address(
+        "/".join((f"/{wiki}/{month}/explore", *more)), trail=titles, steps=(steps.strip("f") and steps) or None, **query
+    )
+
+
 def api_url(*parts: str, **query: Any) -> str:
     """The JSON of something that has no title."""
     return address("/".join((API, *parts)), **query)

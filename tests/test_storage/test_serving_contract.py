@@ -117,6 +117,11 @@ def test_batch_and_live_parts_merge_to_the_exact_numbers(
                 exact = exact_neighbours(side, title)
                 assert pages(reading, side, title, 3) == exact
                 assert reading.neighbour_counts(side, title) == len(exact)
+            for other in (*TITLES, "New_3", "Nobody"):
+                found = merge_neighbours(*reading.between(title, other), None, 9)
+                exact = [row for row in exact_neighbours(Side.DESTINATIONS, title) if row[0] == other]
+                assert [(one.title, one.link_type, one.clicks["clicks"]) for one in found] == exact
+        assert [part.num_rows for part in reading.between("Nobody", "Zagreb")] == [0, 0]
         batch, live = reading.classes()
         assert sum(batch["clicks"].to_pylist()) + sum(live["clicks"].to_pylist()) == sum(c.clicks for c in CLICKS)
 
