@@ -1,6 +1,6 @@
 """Batch views in Cassandra: :mod:`.cassandra_pages` says how rows lie, :mod:`.cassandra_pointers` what is published.
 
-The link graph and the suggestions are files beside the rows (:mod:`.generation_files`).
+The link graph and the word index of articles are files beside the rows (:mod:`.generation_files`).
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from .cassandra_pointers import (
     read_month,
 )
 from .cassandra_session import Cassandra, ViewsUnavailable
+from .cassandra_title_index import write_generation_index
 from .cassandra_writer import PagesWriter
 from .generation_files import GRAPH, GenerationFiles, generation_folder
 from .graph_files import export_graph, read_graph, write_graph
@@ -123,6 +124,8 @@ class CassandraBatchViews:
                 self._files.put(path, f"{_folder(generation)}/{GRAPH}/{path.name}")
 
     def publish(self, generation: Generation, manifest: Manifest) -> None:
+        write_generation_index(self._files, _folder(generation))
+
         def decide(state: MonthState) -> Change | None:
             row = state.generations.get(generation.id)
             if row is not None and row.state == PUBLISHED:

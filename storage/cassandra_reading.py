@@ -31,17 +31,18 @@ from .realtime_views import TRENDING
 from .recent import Recent
 from .serving_schema import hour_number, hour_time
 from .serving_views import (
+    HITS,
     HOURLY,
     LIVE_ARTICLE,
     LIVE_CLICKS,
     NEIGHBOURS,
     RANKING,
-    SUGGESTIONS,
     PageKey,
     QueryTooLong,
     Side,
     Snapshot,
 )
+from .title_index import TitleIndex
 
 _PAIRS_COLUMN = {Side.SOURCES: "in_pairs", Side.DESTINATIONS: "out_pairs"}
 _NO_LIVE = LiveTitle({side: NEIGHBOURS.empty_table() for side in Side}, np.zeros(0, np.int64), np.zeros(0, np.int64))
@@ -58,7 +59,7 @@ class CassandraReading:
     :param incarnation: None without realtime rows.
     :param batch: None before the first generation.
     :param recent: what the process keeps of generations, by (generation, what, title).
-    :param suggestions: gives suggestions of the generation.
+    :param index: opens the word index of the generation.
     :param graph: gives the generation's link graph.
     """
 
@@ -69,7 +70,7 @@ class CassandraReading:
         live: LiveReader,
         batch: CassandraGeneration | None,
         recent: Recent[Any],
-        suggestions: Callable[[str, int], pa.Table],
+        index: Callable[[], TitleIndex],
         graph: Callable[[], ClickGraph],
         deadline: float,
     ) -> None:
@@ -78,7 +79,7 @@ class CassandraReading:
         self._live_reader = live
         self._batch = batch
         self._recent = recent
-        self._suggestions = suggestions
+        self._index = index
         self._graph = graph
         self._deadline = deadline
         self._live: dict[str, LiveTitle] = {}
@@ -139,6 +140,20 @@ class CassandraReading:
         both = pa.concat_tables([theirs, live]).group_by(["title", "link_type"]).aggregate([([], "count_all")])
         return pairs + int(both.num_rows) - int(theirs.num_rows)
 
+    def between(self, referrer: str, article: str) -> tuple[pa.Table, pa.Table]:
+        return self._told(lambda: self._between(referrer, article))
+
+    def _between(self, referrer: str, article: str) -> tuple[pa.Table, pa.Table]:
+        finish = self._start(referrer)
+        side = Side.DESTINATIONS
+        pairs = self._pairs(side, referrer)
+        batch = (
+            self._list(side, referrer, None if pairs > PAGE_ROWS[side] else 0) if pairs else NEIGHBOURS.empty_table()
+        )
+        live = finish().neighbours[side]
+        both = (rows.filter(pc.equal(rows["title"], article)) for rows in (batch, live))
+        return next(both), next(both)
+
     def ranking(self, ranking: str, after: int, limit: int) -> pa.Table:
         return self._told(lambda: self._batch.ranking(ranking, after, limit) if self._batch else RANKING.empty_table())
 
@@ -177,9 +192,10 @@ class CassandraReading:
         return pa.table([pa.array(times, HOURLY.field("hour").type), pa.array(live.clicks_in[kept])], schema=HOURLY)
 
     def suggest(self, query: str, limit: int) -> pa.Table:
-        manifest = self._snapshot.manifest
-        # The articles' writers leave no files where there are none.
-        return self._suggestions(query, limit) if manifest and manifest.articles else SUGGESTIONS.empty_table()
+        return self._told(lambda: self._index().suggest(query, limit) if self._batch else HITS.empty_table())
+
+    def search(self, query: str, after: int, limit: int) -> tuple[pa.Table, int]:
+        return self._told(lambda: self._index().search(query, after, limit) if self._batch else (HITS.empty_table(), 0))
 
     def graph(self) -> ClickGraph | None:
         return self._told(self._graph) if self._batch else None

@@ -27,15 +27,16 @@ from .cassandra_live import LiveReader
 from .cassandra_pointers import PUBLISHED, Pointer, months, read_month, read_pointer
 from .cassandra_reading import CassandraReading
 from .cassandra_session import Cassandra
-from .cassandra_suggestions import suggest
+from .cassandra_title_index import open_generation_index
 from .click_graph import ClickGraph
 from .freshness import horizon_of, snapshot, source_of
-from .generation_files import GRAPH, SUGGESTIONS, GenerationFiles, generation_folder
+from .generation_files import GRAPH, GenerationFiles, generation_folder
 from .graph_files import read_click_graph
 from .log import ActiveSource
 from .realtime_views import StreamProgress
 from .recent import Recent
 from .serving_views import Reading, Snapshot
+from .title_index import HITS_BYTES, TitleIndex
 
 MAX_ATTEMPTS = 5
 #: Nobody notices this delay, and a busy process asks ten times a second instead of with each request.
@@ -43,6 +44,8 @@ STATE_SECONDS = 0.1
 #: What a process keeps of generations: article rows and neighbour lists that were asked for last.
 GENERATION_BYTES = 128 << 20
 CACHED_SNAPSHOTS_BYTES = 4 << 20
+#: What the word indexes that a process has open keep of hits, at most; what they map is the system's.
+OPEN_INDEXES_BYTES = 8 * HITS_BYTES
 
 
 class GenerationGone(NoGeneration):
@@ -89,6 +92,7 @@ class CassandraServing:
         self._live = LiveReader(cassandra)
         self._recent: Recent[Any] = Recent(GENERATION_BYTES)
         self._snapshots: Recent[Snapshot] = Recent(CACHED_SNAPSHOTS_BYTES)
+        self._indexes: Recent[TitleIndex] = Recent(OPEN_INDEXES_BYTES)
 
     def __enter__(self) -> CassandraServing:
         return self
@@ -155,9 +159,9 @@ class CassandraServing:
             batch = self._recent.get(name) or self._recent.put(
                 name, CassandraGeneration(self._cassandra, name, manifest), 100_000
             )
-        suggestions = partial(self._suggest, wiki, month, generation or "")
         graph = partial(self._graph, wiki, month, generation or "")
-        return CassandraReading(taken, state.incarnation, self._live, batch, self._recent, suggestions, graph, deadline)
+        index = partial(self._index, wiki, month, generation or "")
+        return CassandraReading(taken, state.incarnation, self._live, batch, self._recent, index, graph, deadline)
 
     def _state(self, wiki: str, month: str, fresh: bool = False) -> _State:
         at, known = self._states.get((wiki, month)) or (0.0, None)
@@ -218,12 +222,22 @@ class CassandraServing:
         row = state.generations.get(generation or "")
         return state.pointer.generation is None if generation is None else row is not None and row.state == PUBLISHED
 
-    def _suggest(self, wiki: str, month: str, generation: str, query: str, limit: int) -> pa.Table:
-        folder = f"{generation_folder(wiki, month, generation)}/{SUGGESTIONS}"
+    def _index(self, wiki: str, month: str, generation: str) -> TitleIndex:
+        """The word index of a generation; a process keeps those that it opened last.
+
+        :raises NoGeneration: when the generation is gone, or an earlier version wrote it without one.
+        """
+        known: TitleIndex | None = self._indexes.get(generation)
+        if known is not None:
+            return known
         try:
-            return suggest(self._files.local(folder), query, limit)
+            found = open_generation_index(self._files, generation_folder(wiki, month, generation))
         except FileNotFoundError:
-            raise NoGeneration(f"generation {generation} of {wiki} {month} is no longer kept") from None
+            raise NoGeneration(
+                f"generation {generation} of {wiki} {month} is no longer kept, or an earlier version wrote it: run "
+                "'readerflow batch' again"
+            ) from None
+        return self._indexes.put(generation, found, HITS_BYTES)
 
     def _graph(self, wiki: str, month: str, generation: str) -> ClickGraph:
         key = (generation, "graph")

@@ -8,25 +8,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .batch_views import BATCH_SCHEMAS, View
 from .cassandra_pages import IN_CLICKS, IN_CLICKS_SCHEMA, pages
 from .cassandra_session import Cassandra, Writes
-from .folding import folded
-from .generation_files import SUGGESTIONS, GenerationFiles
-
-#: A part of the suggestions: titles as people type them, in the order of articles.
-SUGGESTIONS_SCHEMA = pa.schema([("folded", pa.string()), *IN_CLICKS_SCHEMA])
+from .generation_files import TITLES, GenerationFiles
 
 _ADD_BOUND = "insert into {ks}.bounds (generation, of_view, key, position) values (?, ?, ?, ?)"
 _ADD_PAGE = (
     "insert into {ks}.pages (generation, of_view, bucket, bucket_position, key, position, page) "
     "values (?, ?, ?, ?, ?, ?, ?)"
 )
-_FOLD = f"select {folded('article')} as folded, article, in_clicks from batch"  # noqa: S608, no values in it
 
 
 @dataclass(frozen=True)
@@ -45,24 +39,20 @@ class PagesWriter:
         with self.cassandra.writes() as writes:
             if self.view is View.ARTICLES:
                 with tempfile.TemporaryDirectory(prefix="readerflow-") as scratch:
-                    self._write_articles(writes, rows, Path(scratch) / "suggestions.parquet")
+                    self._write_articles(writes, rows, Path(scratch) / "titles.parquet")
             else:
                 self._write(writes, self.view, rows)
         return rows.count
 
     def _write_articles(self, writes: Writes, rows: _Counted, scratch: Path) -> None:
-        """Write articles, then once more their clicks in alone, and the part of the suggestions."""
-        with (
-            duckdb.connect(config={"threads": 1}) as folding,
-            pq.ParquetWriter(scratch, SUGGESTIONS_SCHEMA, compression="zstd") as part,
-        ):
-            self._write(writes, View.ARTICLES, _noted(rows, folding, part))
+        """Write articles, then once more their clicks in alone, as pages and as a file for the word index."""
+        with pq.ParquetWriter(scratch, IN_CLICKS_SCHEMA, compression="zstd") as part:
+            self._write(writes, View.ARTICLES, _noted(rows, part))
         if rows.first is not None:
-            clicks = pq.ParquetFile(scratch).iter_batches(columns=IN_CLICKS_SCHEMA.names)
-            self._write(writes, IN_CLICKS, clicks)
+            self._write(writes, IN_CLICKS, pq.ParquetFile(scratch).iter_batches())
             # Named by its first title, so that a task that is run again writes the same file.
             name = hashlib.sha256(rows.first.encode()).hexdigest()[:16]
-            self.files.put(scratch, f"{self.folder}/{SUGGESTIONS}/{name}.parquet")
+            self.files.put(scratch, f"{self.folder}/{TITLES}/{name}.parquet")
 
     def _write(self, writes: Writes, view: str, rows: Iterable[pa.RecordBatch]) -> None:
         of_view = str(view)
@@ -89,11 +79,7 @@ class _Counted:
             yield batch
 
 
-def _noted(
-    rows: Iterable[pa.RecordBatch], folding: duckdb.DuckDBPyConnection, part: pq.ParquetWriter
-) -> Iterator[pa.RecordBatch]:
+def _noted(rows: Iterable[pa.RecordBatch], part: pq.ParquetWriter) -> Iterator[pa.RecordBatch]:
     for batch in rows:
-        folding.register("batch", pa.Table.from_batches([batch]))
-        part.write_table(folding.sql(_FOLD).to_arrow_table().cast(SUGGESTIONS_SCHEMA))
-        folding.unregister("batch")
+        part.write_batch(batch.select(IN_CLICKS_SCHEMA.names))
         yield batch

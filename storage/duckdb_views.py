@@ -1,10 +1,10 @@
 """Batch views as files: one immutable DuckDB file and one folder of graph arrays a generation, a pointer in SQLite.
 
 ``<root>/<wiki>/<month>/<generation>/views.duckdb`` holds a table for each view, sorted by its key so that zone maps
-find a row, and ``suggestions``. Beside it ``titles/`` holds the titles of what :mod:`.neighbour_tables` stores as
-numbers, and ``graph/`` the arrays of the link graph, both ready to be mapped. A reader
-takes the generation from ``pointers`` in ``serving.db``; a folder that no pointer has named yet is nobody's business.
-An open file survives its removal, so a sweep never takes rows from under a reader.
+find a row. Beside it ``titles/`` holds the titles of what :mod:`.neighbour_tables` stores as numbers, ``graph/`` the
+arrays of the link graph and ``search/`` the :mod:`.title_index`, all ready to be mapped. A reader takes the generation
+from ``pointers`` in ``serving.db``; a folder that no pointer has named yet is nobody's business. An open file survives
+its removal, so a sweep never takes rows from under a reader.
 """
 
 from __future__ import annotations
@@ -38,21 +38,16 @@ from .batch_views import (
     generation_gone,
     why_superseded,
 )
-from .folding import folded
+from .generation_files import GRAPH, SEARCH
 from .graph_files import export_graph, read_graph, write_graph
 from .lease import is_leased, lease
 from .neighbour_tables import export_neighbours, titles_folder, write_neighbours
 from .serving_schema import open_serving
 from .sqlite import transaction
 from .title_files import Titles
+from .title_index import write_index
 
 FILE = "views.duckdb"
-GRAPH = "graph"
-#: For prefix search: titles as people type them, see :mod:`.folding`.
-SUGGESTIONS = f"""
-    create or replace table suggestions as
-    select {folded("article")} as folded, article, in_clicks from articles order by folded, article
-"""  # noqa: S608, no values in it
 
 #: A look-up reads the strings of a whole row group, so that small tables are found three times faster in small groups;
 #: in large ones the number of groups would cost more.
@@ -80,6 +75,12 @@ class TableWriter:
                 write_neighbours(connection, self.path.parent, self.view, chain(first, rest))
             else:
                 _write_table(connection, self.view, chain(first, rest))
+            if self.view is View.ARTICLES:
+                # The table lies in key order.
+                clicks = connection.sql("select article, in_clicks from articles").to_arrow_table().combine_chunks()
+                write_index(
+                    self.path.with_name(SEARCH), *(clicks[name].combine_chunks() for name in clicks.column_names)
+                )
             rows = connection.sql(f"select count(*) from {self.view.value}").fetchall()  # noqa: S608, our own name
             return int(rows[0][0])
 
@@ -90,8 +91,6 @@ def _write_table(connection: duckdb.DuckDBPyConnection, view: View, batches: Ite
     connection.register("batches", reader)
     connection.execute(f"create or replace table {view.value} as select * from batches")  # noqa: S608, our own name
     connection.unregister("batches")
-    if view is View.ARTICLES:
-        connection.execute(SUGGESTIONS)
 
 
 class DuckDBViews:

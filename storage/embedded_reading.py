@@ -18,17 +18,16 @@ from readerflow.common.records import CLASS_OF, CLASS_ROWS, LINK_TYPES
 
 from .batch_views import BATCH_SCHEMAS, View
 from .click_graph import ClickGraph
-from .folding import folded
 from .open_generations import BatchQueries
 from .realtime_views import TRENDING
 from .serving_schema import hour_number, hour_time
 from .serving_views import (
+    HITS,
     HOURLY,
     LIVE_ARTICLE,
     LIVE_CLICKS,
     NEIGHBOURS,
     RANKING,
-    SUGGESTIONS,
     PageKey,
     Side,
     Snapshot,
@@ -71,6 +70,9 @@ _THESE = {
     """  # noqa: S608
     for side, (table, key, other) in _SIDES.items()
 }
+_BETWEEN = """
+    select article, link_type, clicks from destinations where referrer = $referrer and article = $article
+"""
 # A live pair is found by its day: the key of live_pairs begins with it. Without statistics the planner does not see
 # that the smaller index serves the other side.
 _LIVE_DAYS = "feed = ?1 and day in (select day from live_days where feed = ?1 and day >= ?3 / 24)"
@@ -88,13 +90,6 @@ _HOURLY = f"""
     select hour, sum(clicks) from live_pairs
     where {_LIVE_DAYS} and article = ?2 and hour >= ?3 group by hour order by hour
 """  # noqa: S608, no values in it
-# No title holds the greatest code point, so it ends the titles that begin with the query.
-_SUGGEST = f"""
-    select article, in_clicks from suggestions
-    where folded >= {folded("$query")} and folded < {folded("$query")} || chr(1114111)
-    order by in_clicks desc, article
-    limit $limit
-"""  # noqa: S608
 _FIRST_KEY = PageKey(2**62, "", "")
 LAST_LINK_TYPE = max(LINK_TYPES)
 
@@ -243,6 +238,17 @@ class EmbeddedReading:
         known = {(row[0], row[1]) for row in (self._these(side, title, live) if batch is None else batch)}
         return pairs + sum((row[0], row[1]) not in known for row in live)
 
+    def between(self, referrer: str, article: str) -> tuple[pa.Table, pa.Table]:
+        live = [row for row in self._live_neighbours(Side.DESTINATIONS, referrer) if row[0] == article]
+        return as_table(self._batch_between(referrer, article), NEIGHBOURS), as_table(live, NEIGHBOURS)
+
+    def _batch_between(self, referrer: str, article: str) -> NeighbourRows:
+        if self._batch is None:
+            return []
+        titles = self._batch.titles(View.DESTINATIONS)
+        values = {"referrer": titles.id_of(referrer), "article": titles.id_of(article)}
+        return [] if None in values.values() else _named(titles, self._batch.rows(_BETWEEN, values))
+
     def ranking(self, ranking: str, after: int, limit: int) -> pa.Table:
         sql = """
             select position, article, value from rankings
@@ -268,11 +274,13 @@ class EmbeddedReading:
         return as_table([(hour_time(hour), clicks) for hour, clicks in self._live_rows(_HOURLY, title, first)], HOURLY)
 
     def suggest(self, query: str, limit: int) -> pa.Table:
-        values = {"query": query, "limit": limit}
-        return as_table(self._batch.rows(_SUGGEST, values) if self._batch else [], SUGGESTIONS)
+        return self._batch.index.suggest(query, limit) if self._batch else HITS.empty_table()
+
+    def search(self, query: str, after: int, limit: int) -> tuple[pa.Table, int]:
+        return self._batch.index.search(query, after, limit) if self._batch else (HITS.empty_table(), 0)
 
     def graph(self) -> ClickGraph | None:
-        return self._batch.graph() if self._batch else None
+        return self._batch.graph if self._batch else None
 
     def trending(self, window: int) -> pa.Table:
         sql = """

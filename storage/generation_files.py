@@ -1,4 +1,4 @@
-"""Files of a generation beside its rows: arrays of the link graph, and titles with clicks for suggestions.
+"""Files of a generation beside its rows: arrays of the link graph, the word index of articles and what it is made of.
 
 Names are paths like ``hrwiki/2025-03/<generation>/graph``. The cluster keeps them in HDFS; :class:`LocalFiles` serves
 where all processes share a disk.
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-GRAPH, SUGGESTIONS = "graph", "suggestions"
+#: Folders of a generation; ``titles`` has the articles and their clicks in, in parts as their writers left them.
+GRAPH, SEARCH, TITLES = "graph", "search", "titles"
 
 
 class GenerationFiles(Protocol):

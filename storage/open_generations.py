@@ -18,13 +18,14 @@ import duckdb
 
 from readerflow.common.errors import ReaderFlowError
 
-from .batch_views import View
+from .batch_views import NoGeneration, View
 from .click_graph import ClickGraph
-from .generation_files import GRAPH
+from .generation_files import GRAPH, SEARCH
 from .graph_files import read_click_graph
 from .neighbour_tables import VIEWS, titles_folder
 from .serving_views import QueryTooLong
 from .title_files import Titles
+from .title_index import TitleIndex
 
 MAX_OPEN = 8
 WATCH_SECONDS = 0.1
@@ -112,11 +113,22 @@ class OpenGeneration:
             self.graph = read_click_graph(path.parent / GRAPH)
         except (duckdb.IOException, FileNotFoundError) as error:
             raise GenerationGone(f"{path} can't be opened: {error}") from None
+        self._index = _index(path.with_name(SEARCH))
         self._connection.execute("set threads to 1")
         self._free: list[duckdb.DuckDBPyConnection] = []
         self._lock = threading.Lock()
         self.users = 0
         self.remembered = RecentRows(REMEMBERED_QUERIES, REMEMBERED_ROWS)
+
+    @property
+    def index(self) -> TitleIndex:
+        """The word index of its articles.
+
+        :raises NoGeneration: when an earlier version wrote the generation, without one.
+        """
+        if self._index is None:
+            raise NoGeneration("these batch views were written by an earlier version; run 'readerflow batch' again")
+        return self._index
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -133,6 +145,13 @@ class OpenGeneration:
         for cursor in self._free:
             cursor.close()
         self._connection.close()
+
+
+def _index(folder: Path) -> TitleIndex | None:
+    try:
+        return TitleIndex(folder)
+    except FileNotFoundError:
+        return None
 
 
 class OpenGenerations:
@@ -183,9 +202,15 @@ class BatchQueries:
         """The titles whose ids the table of a view holds."""
         return self._generation.titles[view]
 
+    @property
     def graph(self) -> ClickGraph:
         """The link graph."""
         return self._generation.graph
+
+    @property
+    def index(self) -> TitleIndex:
+        """The word index of the articles."""
+        return self._generation.index
 
     def rows(self, sql: str, values: dict[str, Any]) -> list[Any]:
         """Run a query and take all its rows.

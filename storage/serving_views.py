@@ -21,7 +21,8 @@ from .realtime_views import StreamProgress
 #: What a reading's tables hold.
 NEIGHBOURS = pa.schema([("title", pa.string()), ("link_type", pa.string()), ("clicks", pa.int64())])
 RANKING = pa.schema([("position", pa.int64()), ("article", pa.string()), ("value", pa.float64())])
-SUGGESTIONS = pa.schema([("article", pa.string()), ("in_clicks", pa.int64())])
+#: ``position`` is that among all articles of the generation by clicks in.
+HITS = pa.schema([("position", pa.int64()), ("article", pa.string()), ("in_clicks", pa.int64())])
 HOURLY = pa.schema([("hour", TIME), ("clicks", pa.int64())])
 LIVE_CLICKS = pa.schema([("class", pa.string()), ("clicks", pa.int64())])
 LIVE_ARTICLE = pa.schema([(name, pa.int64()) for name in ("in_clicks", "out_clicks", *CLASS_ROWS)])
@@ -101,6 +102,9 @@ class Reading(Protocol):
     def neighbour_counts(self, side: Side, title: str) -> int:
         """How many (neighbour, link type) there are in batch and live together."""
 
+    def between(self, referrer: str, article: str) -> tuple[pa.Table, pa.Table]:
+        """Clicks from one article to another: (batch, live), both NEIGHBOURS, in which ``title`` is the second one."""
+
     def ranking(self, ranking: str, after: int, limit: int) -> pa.Table:
         """Rows of a ranking with position > after: position, article, value."""
 
@@ -114,7 +118,16 @@ class Reading(Protocol):
         """Clicks in of an article in each of the last live hours that have any: hour, clicks."""
 
     def suggest(self, query: str, limit: int) -> pa.Table:
-        """Articles whose folded title begins with the folded query, by clicks in: article, in_clicks."""
+        """The first hits of :meth:`search`: HITS. Faster, since nobody counts them."""
+
+    def search(self, query: str, after: int, limit: int) -> tuple[pa.Table, int]:
+        """Articles in whose titles each word of the query begins another word, by clicks in; batch only.
+
+        Words are folded: see :mod:`.title_words`. A query without words has no hits.
+
+        :param after: the position of the last hit of the page before; 0 for the first page.
+        :returns: HITS of a page, and how many hits there are in all.
+        """
 
     def graph(self) -> ClickGraph | None:
         """The generation's link graph, to be used after the reading, too; None before the first generation.

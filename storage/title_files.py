@@ -5,42 +5,47 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-_OFFSETS, _BYTES = "title_offsets.npy", "title_bytes.npy"
+TITLE = "title"
 
 
-def write_titles(folder: Path, titles: pa.Array) -> None:
-    """Write titles, which must be in byte order."""
-    _make_room(folder)
-    offsets, data = flat(titles.cast(pa.large_string()))
-    np.save(folder / _OFFSETS, offsets)
-    np.save(folder / _BYTES, data)
+def _files(folder: Path, name: str) -> tuple[Path, Path]:
+    return folder / f"{name}_offsets.npy", folder / f"{name}_bytes.npy"
+
+
+def write_titles(folder: Path, titles: pa.Array, name: str = TITLE) -> None:
+    """Write titles, or other texts under another name, which must be in byte order where their places are asked for."""
+    _make_room(folder, name)
+    files: tuple[npt.NDArray[Any], ...] = flat(titles.cast(pa.large_string()))
+    for path, array in zip(_files(folder, name), files, strict=True):
+        np.save(path, array)
 
 
 def link_titles(folder: Path, same: Path) -> None:
     """Make ``folder`` hold the titles of the folder ``same``, without a copy."""
-    _make_room(folder)
-    for name in (_OFFSETS, _BYTES):
-        os.link(same / name, folder / name)
+    _make_room(folder, TITLE)
+    for theirs, ours in zip(_files(same, TITLE), _files(folder, TITLE), strict=True):
+        os.link(theirs, ours)
 
 
-def _make_room(folder: Path) -> None:
+def _make_room(folder: Path, name: str) -> None:
     """Writing into a file that is there would change those that are linked to it."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (_OFFSETS, _BYTES):
-        (folder / name).unlink(missing_ok=True)
+    for path in _files(folder, name):
+        path.unlink(missing_ok=True)
 
 
 class Titles:
     """The titles that :func:`write_titles` wrote; pages of the files are read when they are touched."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = TITLE) -> None:
         """:raises FileNotFoundError: when they are not there."""
-        offsets, data = (np.load(folder / name, mmap_mode="r") for name in (_OFFSETS, _BYTES))
+        offsets, data = (np.load(path, mmap_mode="r") for path in _files(folder, name))
         self.array = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
 
     def __len__(self) -> int:
@@ -60,9 +65,9 @@ class Titles:
         return self.array.take(pa.array(ids, pa.int32()))
 
 
-def place_of(titles: pa.Array, text: str) -> int:
+def place_of(titles: pa.Array, text: str | bytes) -> int:
     """How many of the titles, which are in byte order, come before a text."""
-    wanted, low, high = text.encode(), 0, len(titles)
+    wanted, low, high = text.encode() if isinstance(text, str) else text, 0, len(titles)
     while low < high:
         middle = (low + high) // 2
         if titles[middle].as_buffer().to_pybytes() < wanted:

@@ -203,6 +203,7 @@ class Store:
             rows = {view.value: batch_views.writer(generation, view)(rows.to_batches()) for view, rows in views.items()}
             graph = link_graph(covered)
             batch_views.write_graph(generation, graph)
+            rows[View.GRAPH.value] = graph.edges
             ends = {p: max((c.offset + 1 for c in clicks if c.partition == p), default=0) for p in range(PARTITIONS)}
             facts = RankFacts(100, 1e-11, True, False)
             manifest = Manifest(

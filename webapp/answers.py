@@ -69,27 +69,37 @@ def article(reading: Reading, title: str) -> dict[str, Any]:
 
     :raises NotFound: with ``near``, titles like it.
     """
-    row, live = reading.article(title)
-    numbers = merge_article(row, live)
+    numbers = article_numbers(reading, title)
     if numbers is None:
         raise no_such_title(reading, title)
-    manifest = reading.snapshot.manifest
     return {
         **envelope(reading.snapshot),
         **names_of(reading.snapshot.wiki, title),
+        **numbers,
+        "in_pairs": reading.neighbour_counts(Side.SOURCES, title),
+        "out_pairs": reading.neighbour_counts(Side.DESTINATIONS, title),
+        "community": _community(reading, title),
+    }
+
+
+def article_numbers(reading: Reading, title: str) -> dict[str, Any] | None:
+    """What one look-up tells of an article: clicks, entries, dead ends, ranks; None for a title that nobody knows."""
+    row, live = reading.article(title)
+    numbers = merge_article(row, live)
+    if numbers is None:
+        return None
+    manifest = reading.snapshot.manifest
+    return {
         "in": numbers.clicks_in,
         "out": numbers.clicks_out,
         "entries": {KINDS[name]: clicks for name, clicks in numbers.entries.items()},
         "in_link": numbers.in_link,
         "in_other": numbers.in_other,
-        "in_pairs": reading.neighbour_counts(Side.SOURCES, title),
-        "out_pairs": reading.neighbour_counts(Side.DESTINATIONS, title),
         "dead_end_share": numbers.dead_end_share,
         "ranks": {
             **{name: _rank(row, name) for name in RANKS},
             "of": manifest.linked_articles if manifest else 0,
         },
-        "community": _community(reading, title),
     }
 
 
@@ -99,7 +109,7 @@ def _community(reading: Reading, title: str) -> dict[str, Any] | None:
 
 
 def names_of(wiki: str, title: str) -> dict[str, str]:
-    """What an article is called, and where it is."""
+    """How an article is called, and its address on Wikipedia."""
     return {
         "title": title,
         "display_title": display(title),
@@ -120,7 +130,7 @@ def no_such_title(reading: Reading, title: str) -> NotFound:
 
 
 def near_titles(reading: Reading, title: str, limit: int = 5) -> list[str]:
-    """Titles that begin like a title that does not exist, most clicked first; at least its first letter counts."""
+    """Titles with words that begin like those of one that does not exist, most clicked first."""
     text = title
     while text:
         found: list[str] = reading.suggest(text, limit)["article"].to_pylist()
@@ -280,7 +290,7 @@ def overview(reading: Reading) -> dict[str, Any]:
 
 
 def suggest(reading: Reading, query: str, *, limit: int = 10) -> dict[str, Any]:
-    """Articles that begin like what a visitor types (case and diacritics folded), most clicked first; batch only."""
+    """The most clicked articles whose titles have words that begin like what a visitor types; batch only."""
     rows = reading.suggest(query, limit).to_pylist() if query.strip() else []
     return {
         **envelope(reading.snapshot),

@@ -5,8 +5,8 @@ Each function finds its month, reads and hands over to :mod:`.answers`; the shap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, cast
+from collections.abc import Iterator
+from typing import cast
 
 import pyarrow as pa
 from flask import Response, request
@@ -16,56 +16,33 @@ from flask_openapi3.models.tag import Tag
 from readerflow.common.tabular import MEDIA_TYPES, Format, encode_rows
 from readerflow.common.titles import from_request
 from readerflow.storage.batch_views import BATCH_SCHEMAS, View
-from readerflow.storage.serving_views import Reading, Side
+from readerflow.storage.serving_views import Side
 
 from . import answers, models
 from .context import LATEST, envelope, live_month, resolve_month, site
-from .exchange import etag_of, json_response, not_modified, tagged
+from .exchange import etag_of, not_modified, tagged
 from .live import hub, stream
 from .problems import NotFound
+from .replies import reply, reply_as_it_is, reply_from
 
 api = APIBlueprint("api", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="api", description="Read-only JSON.")])
 
 
-def _answer(reading: Reading, build: Callable[[], dict[str, Any]]) -> Response:
-    """Answer from a reading, or say that the client has this answer."""
-    etag = etag_of(envelope(reading.snapshot))
-    if not_modified(etag):
-        return tagged(Response(status=304), etag)
-    answer = build()
-    response = tagged(json_response(answer), etag)
-    if "total" in answer:
-        response.headers["Total-Count"] = str(answer["total"])
-    return response
-
-
-def _answer_as_it_is(answer: dict[str, Any]) -> Response:
-    """Answer what changes without a new generation or micro-batch, as the log's end does: the tag is of all of it."""
-    etag = etag_of(answer)
-    return tagged(Response(status=304) if not_modified(etag) else json_response(answer), etag)
-
-
-def _read(path: models.MonthPath, build: Callable[[Reading], dict[str, Any]]) -> Response:
-    month = resolve_month(site().serving, path.wiki, path.month)
-    with site().serving.read(path.wiki, month) as reading:
-        return _answer(reading, lambda: build(reading))
-
-
 @api.get("/meta", summary="What there is: wikis, months, limits", responses={200: models.Meta})
 def meta(query: models.Nothing) -> Response:
-    return _answer_as_it_is(answers.meta(site().serving))
+    return reply_as_it_is(answers.meta(site().serving))
 
 
 @api.get("/<wiki>/<month>/classes", summary="All clicks of a month by class", responses={200: models.Overview})
 def classes(path: models.MonthPath, query: models.Nothing) -> Response:
-    return _read(path, answers.overview)
+    return reply_from(path, answers.overview)
 
 
 @api.get("/<wiki>/<month>/status", summary="Stages, generations, holes", responses={200: models.Status})
 def status(path: models.MonthPath, query: models.Nothing) -> Response:
     month = resolve_month(site().serving, path.wiki, path.month)
     with site().serving.read(path.wiki, month) as reading:
-        return _answer_as_it_is(answers.status(reading))
+        return reply_as_it_is(answers.status(reading))
 
 
 # Each of the three is there twice: with the title in the path, and with ?title= for titles such as "." that browsers
@@ -83,7 +60,7 @@ def article_by_parameter(path: models.MonthPath, query: models.TitleQuery) -> Re
 
 
 def _article(path: models.MonthPath, title: str) -> Response:
-    return _read(path, lambda reading: answers.article(reading, from_request(title)))
+    return reply_from(path, lambda reading: answers.article(reading, from_request(title)))
 
 
 @api.get("/<wiki>/<month>/sources/<title:title>", summary="Where readers came from", responses={200: models.Neighbours})
@@ -111,7 +88,7 @@ def destinations_by_parameter(path: models.MonthPath, query: models.TitlePageQue
 def _neighbours(side: Side, path: models.MonthPath, title: str, query: models.PageQuery) -> Response:
     month = resolve_month(site().serving, path.wiki, path.month)
     with answers.open_page(site().serving, path.wiki, month, query.next) as reading:
-        return _answer(
+        return reply(
             reading,
             lambda: answers.neighbours(reading, side, from_request(title), limit=query.limit, token=query.next),
         )
@@ -121,19 +98,19 @@ def _neighbours(side: Side, path: models.MonthPath, title: str, query: models.Pa
 def ranking(path: models.RankingPath, query: models.PageQuery) -> Response:
     month = resolve_month(site().serving, path.wiki, path.month)
     with answers.open_page(site().serving, path.wiki, month, query.next) as reading:
-        return _answer(reading, lambda: answers.ranking(reading, path.ranking, limit=query.limit, token=query.next))
+        return reply(reading, lambda: answers.ranking(reading, path.ranking, limit=query.limit, token=query.next))
 
 
-@api.get("/<wiki>/suggest", summary="Titles that begin so, in the latest month", responses={200: models.Suggestions})
+@api.get("/<wiki>/suggest", summary="The first hits of a search, for suggestions", responses={200: models.Suggestions})
 def suggest(path: models.WikiPath, query: models.SuggestQuery) -> Response:
     month = models.MonthPath(wiki=path.wiki, month=LATEST)
-    return _read(month, lambda reading: answers.suggest(reading, query.q, limit=query.limit))
+    return reply_from(month, lambda reading: answers.suggest(reading, query.q, limit=query.limit))
 
 
 @api.get("/<wiki>/trending", summary="What rises now", responses={200: models.Trending})
 def trending(path: models.WikiPath, query: models.TrendingQuery) -> Response:
     with site().serving.read(path.wiki, live_month(site().serving, path.wiki)) as reading:
-        return _answer(reading, lambda: answers.trending(reading, int(query.window), limit=query.limit))
+        return reply(reading, lambda: answers.trending(reading, int(query.window), limit=query.limit))
 
 
 @api.get(
@@ -148,22 +125,25 @@ def export(path: models.ExportPath, query: models.ExportQuery) -> Response:
     with site().serving.read(path.wiki, month) as reading:
         at = reading.snapshot
         etag = etag_of(envelope(at))
-    if at.generation is None:
+    if at.manifest is None:
         raise NotFound(f"{path.wiki} {month} has no batch views yet")
+    if path.view not in at.manifest.rows:
+        raise NotFound(f"{path.wiki} {month} has no view '{path.view}': an earlier version wrote its batch views")
     if not_modified(etag):
         return tagged(Response(status=304), etag)
     response = Response(mimetype=MEDIA_TYPES[query.format].partition(";")[0])
     if request.method != "HEAD":
         give_back = hub().exports.take()
         try:
-            response.response = _file(at.generation, View(path.view), query.format)
+            response.response = _file(at.manifest.generation, View(path.view), query.format)
         except BaseException:  # a generation that has just been swept: nobody will close this response
             give_back()
             raise
         response.call_on_close(give_back)
     name = f"{path.wiki}-{month}-{path.view}.{query.format}"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    response.headers["Generation"] = at.generation
+    response.headers["Generation"] = at.manifest.generation
+    response.headers["Total-Count"] = str(at.manifest.rows[path.view])
     return tagged(response, etag)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from flask_openapi3.openapi import OpenAPI
 
 from readerflow.storage.serving_views import ServingViews
 
-from . import exchange, operations
+from . import exchange, explore, many, operations, search
 from .api import api
 from .context import SITE, Site
 from .graph_api import graph_api
@@ -45,17 +44,18 @@ def create_app(serving: ServingViews, **settings: Any) -> Flask:
     exchange.install(app)
     app.register_api(api)
     app.register_api(graph_api)
+    app.register_api(search.api)
+    app.register_api(many.api)
+    app.register_api(explore.api)
     app.register_api(operations.operations)
     _add_pages(app)
     return app
 
 
 def _add_pages(app: Flask) -> None:
-    if find_spec("readerflow.webapp.pages") is None:
-        return
-    from . import pages, path_pages
+    from . import explore_pages, many_pages, pages, path_pages, search_pages
 
-    app.register_blueprint(pages.pages)
+    for part in (pages, search_pages, many_pages, explore_pages):
+        app.register_blueprint(part.pages)
     app.register_blueprint(path_pages.path_pages)
-    if hasattr(pages, "error_page"):
-        app.extensions[exchange.ERROR_PAGE] = pages.error_page
+    app.extensions[exchange.ERROR_PAGE] = pages.error_page

@@ -7,10 +7,11 @@ from typing import Any
 from flask import current_app, request
 
 from readerflow.common.errors import ReaderFlowError
+from readerflow.common.titles import from_request
 
 from . import format, urls
 from .context import LATEST, resolve_month, site
-from .frame import asked_title, default_place, render
+from .frame import default_place, render
 
 #: Status -> (heading, what to do).
 ERRORS = {
@@ -34,8 +35,12 @@ def error_page(problem: dict[str, Any]) -> str:
     context: dict[str, Any] = {"near": problem.get("near", []), "status": status}
     wiki, month = _asked_in_path()
     if status == 404 and "near" in problem:
-        title = format.shown(asked_title((request.view_args or {}).get("title")))
-        heading = f"No article “{format.isolated(title)}” in {format.month_name(month)}" if month else heading
+        title = (request.view_args or {}).get("title") or request.args.get("title")
+        heading = "No such article"
+        if title and month:
+            heading = f"No article “{format.isolated(format.shown(from_request(title)))}” in {format.month_name(month)}"
+        elif month:
+            heading = _sentence(detail).rstrip(".")
         text = "Fewer than 10 clicks led to it from every source, or its title is another one."
     if status == 410:
         context |= {"retry": _first_page(), "retry_text": "First page"}

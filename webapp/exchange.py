@@ -7,13 +7,16 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import unquote_to_bytes
 
 from flask import Flask, Response, current_app, request
+from flask.json.provider import DefaultJSONProvider
+from flask.sansio.app import App
 from pydantic import ValidationError
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestURITooLarge
 from werkzeug.routing import BaseConverter
 
@@ -25,6 +28,7 @@ ERROR_PAGE = "readerflow.error_page"  # in app.extensions: problem details -> HT
 MAX_URI_CHARS = 4_096
 MAX_BODY_BYTES = 16 * 1024
 MIN_GZIP_BYTES = 1_000
+ALLOWANCES = "readerflow.allowances"  # in app.extensions: endpoint -> Allowance
 COMPRESSIBLE = ("application/json", MEDIA_TYPE, "text/", "image/svg+xml", "application/javascript")
 
 SECURITY_HEADERS = {
@@ -39,6 +43,19 @@ SECURITY_HEADERS = {
 }
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What a route takes beyond what all routes take: parameters that may be repeated, larger bodies."""
+
+    repeated: frozenset[str] = frozenset()
+    body_bytes: int = MAX_BODY_BYTES
+
+
+def allow(app: App, endpoint: str, allowance: Allowance) -> None:
+    """Let a route take more than others do."""
+    app.extensions.setdefault(ALLOWANCES, {})[endpoint] = allowance
 
 
 class TitleConverter(BaseConverter):
@@ -59,7 +76,10 @@ def problem_response(status: int, detail: str, **members: Any) -> Response:
 
 def invalid_parameters(error: ValidationError) -> Response:
     """Say which parameter of a request is wrong."""
-    errors = [{"parameter": ".".join(str(part) for part in one["loc"]), "reason": one["msg"]} for one in error.errors()]
+    errors = [
+        {"parameter": ".".join(str(part) for part in one["loc"]) or "body", "reason": one["msg"]}
+        for one in error.errors()
+    ]
     return problem_response(400, "; ".join(f"{one['parameter']}: {one['reason']}" for one in errors), errors=errors)
 
 
@@ -86,8 +106,16 @@ def tagged(response: Response, etag: str) -> Response:
     return response
 
 
+class StrictJson(DefaultJSONProvider):
+    """Reads JSON without Python's leniency: lone surrogates and endless nesting are no JSON."""
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        return from_json(s)
+
+
 def install(app: Flask) -> None:
     """Make an app strict about requests and complete in its answers."""
+    app.json = StrictJson(app)
     app.url_map.merge_slashes = False
     app.url_map.converters["title"] = TitleConverter
     app.before_request(_check_request)
@@ -107,9 +135,16 @@ def _check_request() -> None:
         unquote_to_bytes(environ.get("QUERY_STRING", "").encode("latin-1")).decode()
     except UnicodeError:
         raise BadRequest("the address is not valid UTF-8") from None
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise RequestEntityTooLarge(f"a body of more than {MAX_BODY_BYTES} bytes; this site only reads")
-    repeated = sorted(name for name, values in request.args.lists() if len(values) > 1)
+    allowance = current_app.extensions.get(ALLOWANCES, {}).get(request.endpoint, Allowance())
+    size = request.content_length or 0
+    if "HTTP_TRANSFER_ENCODING" in environ:  # a body that does not tell its length
+        request.max_content_length = allowance.body_bytes + 1
+        size = len(request.get_data(parse_form_data=True))
+    if size > allowance.body_bytes:
+        raise RequestEntityTooLarge(f"a body of more than {allowance.body_bytes} bytes; this site only reads")
+    repeated = sorted(
+        name for name, values in request.args.lists() if len(values) > 1 and name not in allowance.repeated
+    )
     if repeated:
         raise BadRequest(f"given more than once: {', '.join(repeated)}")
 

@@ -29,6 +29,7 @@ ERROR_STATUSES = {
     "400": "A parameter is missing, unknown or wrong.",
     "404": "There is no such wiki, month, title, ranking or view.",
     "410": "The list of a `next` token is no longer kept.",
+    "413": "The body is too large.",
     "414": "The address is too long.",
     "503": "Too much is asked of the site now; see Retry-After.",
 }

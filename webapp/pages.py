@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
+from urllib.parse import parse_qs
 
 import pyarrow as pa
 from flask import Blueprint, Response, redirect, request
@@ -28,7 +29,6 @@ PAGE_ROWS = 100
 TOP_ROWS = 8
 HOME_WINDOW = 6
 BELOW_ROWS = 10  # of articles that do not count as trending
-SEARCH_ROWS = 50
 RELATED_ROWS = 8  # on an article's page
 #: The first is beside "Rising now", the others are below it.
 HOME_RANKINGS = (
@@ -317,35 +317,7 @@ def status() -> str:
     )
 
 
-# Search, switching, errors --------------------------------------------------------------------------------------------
-
-
-@pages.get("/search")
-def search() -> str | AnyResponse:
-    """Titles that begin like what was typed; a title typed exactly is opened at once."""
-    wiki, month = asked_place()
-    query = request.args.get("q", "").strip()
-    with site().serving.read(wiki, month) as reading:
-        found = answers.suggest(reading, from_request(query), limit=SEARCH_ROWS + 1)
-        near: list[str] = []
-        if query:
-            try:
-                answers.article(reading, from_request(query))
-            except NotFound as problem:
-                near = problem.members.get("near", [])
-            else:
-                return redirect(urls.article_url(wiki, month, from_request(query)), 303)
-    return render(
-        "search.html",
-        found,
-        json_url=urls.api_url(wiki, "suggest", q=query),
-        page="search",
-        stay={"q": query},
-        query=query,
-        found=found["items"][:SEARCH_ROWS],
-        more=len(found["items"]) > SEARCH_ROWS,
-        near=near,
-    )
+# Switching ----------------------------------------------------------------------------------------------------------
 
 
 @pages.get("/go")
@@ -368,6 +340,10 @@ def go() -> AnyResponse:
     elif page == "path":
         source, target = (request.args.get(name, "") for name in ("path_from", "path_to"))
         address = urls.path_url(wiki, month, source, target, request.args.get("by", "probability"))
+    elif page in ("articles", "explore"):
+        asked = parse_qs(request.args.get("asked", ""))
+        known = {name: asked[name] for name in ("title", "trail", "steps", "limit") if name in asked}
+        address = urls.address(f"/{wiki}/{month}/{page}", **known)
     elif page == "search":
         address = urls.search_url(wiki, month, query)
     else:

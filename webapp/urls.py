@@ -6,6 +6,7 @@ so a title with such a segment goes into ``?title=`` instead.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -14,9 +15,9 @@ _SAFE_IN_PATH = "/:(),!*"  # readable, and without a meaning of their own in a p
 
 
 def address(path: str, **query: Any) -> str:
-    """A path with those parameters that are not None."""
+    """A path with those parameters that are not None; a list is a parameter that is given several times."""
     given = {name: value for name, value in query.items() if value is not None}
-    return f"{path}?{urlencode(given)}" if given else path
+    return f"{path}?{urlencode(given, doseq=True)}" if given else path
 
 
 def title_address(path: str, title: str, **query: Any) -> str:
@@ -57,8 +58,21 @@ def status_url(wiki: str, month: str) -> str:
     return address("/status", **{"in": f"{wiki}/{month}"})
 
 
-def search_url(wiki: str, month: str, query: str) -> str:
-    return address("/search", q=query, **{"in": f"{wiki}/{month}"})
+def search_url(wiki: str, month: str, query: str, token: str | None = None) -> str:
+    """The page of all hits of a query, also where it is the title of an article."""
+    return address("/search", q=query, next=token, **{"in": f"{wiki}/{month}", "all": 1})
+
+
+def articles_url(wiki: str, month: str, titles: Sequence[str] = (), **query: Any) -> str:
+    """The page of many articles."""
+    return address(f"/{wiki}/{month}/articles", title=titles, **query)
+
+
+def explore_url(wiki: str, month: str, titles: Sequence[str], steps: str = "", *more: str, **query: Any) -> str:
+    """The page of a trail; ``more`` are further parts of its path."""
+    return address(
+        "/".join((f"/{wiki}/{month}/explore", *more)), trail=titles, steps=(steps.strip("f") and steps) or None, **query
+    )
 
 
 def api_url(*parts: str, **query: Any) -> str:

@@ -16,7 +16,8 @@ from readerflow.batch_processing.duckdb_engine import DuckDBEngine
 from readerflow.common.months import Month
 from readerflow.storage.batch_views import BATCH_SCHEMAS, Manifest, View
 from readerflow.storage.duckdb_views import FILE, DuckDBViews
-from readerflow.storage.folding import folded
+from readerflow.storage.generation_files import SEARCH
+from readerflow.storage.title_index import TitleIndex
 from tests.conftest import HRWIKI
 from tests.test_batch_processing.conftest import Home
 from tests.test_batch_processing.segments import FolderArchive, by_partition, dump_records
@@ -135,19 +136,14 @@ def test_a_look_up_takes_a_few_milliseconds(real: RealMonth) -> None:
     assert sorted(times)[len(times) // 2] < 0.02
 
 
-@pytest.mark.parametrize("typed", ["glavna str", "GLAVNA_STR", "Glavna Str"])
-def test_suggestions_are_found_by_what_people_type(real: RealMonth, typed: str) -> None:
-    path = next((real.home.folder / "views").rglob(FILE))
-    with duckdb.connect(path, read_only=True) as connection:
-        found = connection.execute(
-            f"select article from suggestions where starts_with(folded, {folded('$typed')}) order by in_clicks desc",
-            {"typed": typed},
-        ).fetchall()
-        accents = connection.execute(
-            f"select {folded('$typed')}", {"typed": "ĐURĐEVAC_Łódź_Ærø_Straße_İstanbul_Þór_Čakovec"}
-        ).fetchall()
-    assert found[0] == ("Glavna_stranica",)
-    assert accents == [("durdevac lodz aero strasse istanbul thor cakovec",)]
+@pytest.mark.parametrize("typed", ["glavna str", "GLAVNA_STR", "stranica glavna"])
+def test_articles_are_found_by_what_people_type(real: RealMonth, typed: str) -> None:
+    index = TitleIndex(next((real.home.folder / "views").rglob(FILE)).with_name(SEARCH))
+    assert index.suggest(typed, 3)["article"].to_pylist()[0] == "Glavna_stranica"
+    # Every article has a word, so each is found by its first one.
+    articles = real.tables[View.ARTICLES]
+    for title in articles["article"].to_pylist()[::5_000]:
+        assert title in index.search(title, 0, articles.num_rows)[0]["article"].to_pylist()
 
 
 def test_eleven_other_months_in_the_archive_open_no_further_file(real: RealMonth, tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
 from readerflow.storage.batch_views import BATCH_SCHEMAS, Generation, NoGeneration, Superseded, View
@@ -27,8 +26,9 @@ from readerflow.storage.cassandra_pages import BUCKET_ROWS, PAGE_ROWS, PAGE_SCHE
 from readerflow.storage.cassandra_pointers import read_month
 from readerflow.storage.cassandra_schema import OtherTables
 from readerflow.storage.cassandra_session import Cassandra, ViewsUnavailable
+from readerflow.storage.cassandra_title_index import open_generation_index
 from readerflow.storage.generation_files import LocalFiles
-from readerflow.storage.serving_views import Side
+from readerflow.storage.serving_views import HITS, Side
 from tests.cut_connection import Door
 from tests.manifests import manifest_of
 
@@ -169,12 +169,17 @@ def test_a_generation_without_rows_answers_nothing(open_views: Open, empty_cassa
     assert list(reader.export(View.ARTICLES, 10)) == []
 
 
-def test_suggestions_lie_folded_beside_the_graph(open_views: Open, tmp_path: Path) -> None:
+def test_the_word_index_is_made_of_the_parts_that_writers_leave(open_views: Open, tmp_path: Path) -> None:
     views = open_views()
     generation = views.begin(*MONTH)
     views.writer(generation, View.ARTICLES)(articles(3, clicks=7).to_batches(2))
-    (part,) = (tmp_path / "files" / MONTH[0] / MONTH[1] / generation.id / "suggestions").iterdir()
-    assert pq.read_table(part).to_pylist()[1] == {"folded": "c0001\"'/", "article": title(1), "in_clicks": 8}
+    views.writer(generation, View.ARTICLES)(articles(9, clicks=7).slice(3).to_batches(2))
+    publish(views, generation)
+    index = open_generation_index(LocalFiles(tmp_path / "files"), f"{MONTH[0]}/{MONTH[1]}/{generation.id}")
+    assert index.search("c0", 0, 3) == (
+        pa.table([[1, 2, 3], [title(8), title(7), title(6)], [15, 14, 13]], schema=HITS),
+        9,
+    )
 
 
 def run_pickled(writer: bytes, table: pa.Table) -> None:

@@ -74,10 +74,16 @@ def answers(serving: ServingViews, reading: Reading) -> dict[str, Any]:
             found[f"pages {side} {title}"] = _pages(reading, side, title)
             live = reading.neighbours(side, title, None, 9)[1]
             found[f"live {side} {title}"] = sorted(map(str, live.to_pylist()))
+        for other in ("Hot", "To_5", "From_8", "Đ"):
+            parts = reading.between(title, other)
+            found[f"between {title} {other}"] = [sorted(map(str, part.to_pylist())) for part in parts]
     for ranking in ("in", "pagerank", "nonsense"):
         found[f"ranking {ranking}"] = reading.ranking(ranking, 2, 5).to_pylist(), reading.ranking_total(ranking)
     found["classes"] = [sorted(map(str, part.to_pylist())) for part in reading.classes()]
     found["suggest"] = [reading.suggest(query, 7).to_pylist() for query in ("to 1", "h", "đ", "")]
+    found["search"] = [
+        (page.to_pylist(), total) for page, total in (reading.search(query, 2, 7) for query in ("to 1", "f", "t", ""))
+    ]
     found["trending"] = [reading.trending(window).to_pylist() for window in (1, 6)]
     taken = reading.snapshot
     found["snapshot"] = replace(taken, manifest=None), taken.manifest and taken.manifest.horizon

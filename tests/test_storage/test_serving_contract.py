@@ -119,6 +119,11 @@ def test_batch_and_live_parts_merge_to_the_exact_numbers(
                 exact = exact_neighbours(side, title)
                 assert pages(reading, side, title, 3) == exact
                 assert reading.neighbour_counts(side, title) == len(exact)
+            for other in (*TITLES, "New_3", "Nobody"):
+                found = merge_neighbours(*reading.between(title, other), None, 9)
+                exact = [row for row in exact_neighbours(Side.DESTINATIONS, title) if row[0] == other]
+                assert [(one.title, one.link_type, one.clicks["clicks"]) for one in found] == exact
+        assert [part.num_rows for part in reading.between("Nobody", "Zagreb")] == [0, 0]
         batch, live = reading.classes()
         assert sum(batch["clicks"].to_pylist()) + sum(live["clicks"].to_pylist()) == sum(c.clicks for c in CLICKS)
 
@@ -139,6 +144,7 @@ def test_before_a_first_generation_the_horizon_is_the_months_start_and_batch_par
         assert reading.ranking_total("in") == 0
         assert reading.suggest("Zag", 5).num_rows == 0
         assert reading.graph() is None
+        assert (reading.search("Zag", 0, 5)[0].num_rows, reading.search("Zag", 0, 5)[1]) == (0, 0)
     assert serving.latest(WIKI) is None
     assert serving.latest_live(WIKI) == MONTH
     assert serving.months() == [(WIKI, MONTH)]
@@ -328,19 +334,28 @@ def test_a_generation_whose_files_are_lost_is_told_as_a_known_error(embedded: St
         pass
 
 
-def test_suggestions_fold_case_and_diacritics_and_come_by_clicks(store: Store, serving: ServingViews) -> None:
+def test_search_and_suggestions_find_words_and_come_by_clicks(store: Store, serving: ServingViews) -> None:
     clicks = [
         Click(0, "other-search", title, "external", n)
-        for title, n in (("Čakovec", 5), ("cakavica", 9), ("Đakovo", 7), ("C%", 3), ("C_d", 2), ("Zadar", 8))
+        for title, n in (("Čakovec", 5), ("cakavica", 9), ("Đakovo", 7), ("C%", 3), ("C_d", 2), ("Stari_Čaklovac", 7))
     ]
     store.publish(clicks, 1)
     with serving.read(WIKI, MONTH) as reading:
-        assert reading.suggest("čAk", 9).to_pydict() == {"article": ["cakavica", "Čakovec"], "in_clicks": [9, 5]}
+        assert reading.suggest("čAk", 9).to_pydict() == {
+            "position": [1, 2, 4],
+            "article": ["cakavica", "Stari_Čaklovac", "Čakovec"],
+            "in_clicks": [9, 7, 5],
+        }
+        assert reading.suggest("ca st", 9)["article"].to_pylist() == ["Stari_Čaklovac"]
         assert reading.suggest("ca", 1)["article"].to_pylist() == ["cakavica"]
         assert reading.suggest("dako", 5)["article"].to_pylist() == ["Đakovo"]
         assert reading.suggest("c%", 5)["article"].to_pylist() == ["C%"]
         assert reading.suggest("c d", 5)["article"].to_pylist() == ["C_d"]
         assert reading.suggest("x'; drop table articles", 5).num_rows == 0
+        for after, limit, found in ((0, 2, [1, 2]), (2, 2, [4]), (1, 1, [2]), (4, 5, [])):
+            rows, total = reading.search("ca", after, limit)
+            assert (rows["position"].to_pylist(), total) == (found, 3)
+        assert reading.search("", 0, 5)[1] == 0
 
 
 def test_rankings_page_by_position(store: Store, serving: ServingViews) -> None:

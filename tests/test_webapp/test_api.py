@@ -17,9 +17,12 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from readerflow.common.months import HOUR
+from readerflow.storage.batch_views import View
 from readerflow.storage.embedded_serving import EmbeddedServing
+from readerflow.storage.serving_views import ServingViews
 from readerflow.webapp import models
 from readerflow.webapp.app import create_app
+from readerflow.webapp.context import SITE, Site
 from readerflow.webapp.exchange import MAX_BODY_BYTES, MAX_URI_CHARS, SECURITY_HEADERS
 from tests.serving_store import MONTH, START, WIKI, Click, Store, micro_batch, numbered
 from tests.small_month import ODD_TITLES
@@ -465,13 +468,32 @@ def test_jsonl_and_parquet_downloads_are_raw(client: FlaskClient) -> None:
     assert "=SUM(A1)" in table["article"].to_pylist()
 
 
-@pytest.mark.parametrize("view", ["articles", "sources", "destinations", "rankings", "classes", "graph"])
+@pytest.mark.parametrize("view", [view.value for view in View])
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_every_view_downloads_in_every_format(client: FlaskClient, view: str, form: str) -> None:
     response = client.get(f"{BASE}/export/{view}?format={form}", buffered=True)
     assert response.status_code == 200
     assert response.data
-    assert client.head(f"{BASE}/export/{view}?format={form}").headers["Content-Disposition"]
+    head = client.head(f"{BASE}/export/{view}?format={form}")
+    assert head.headers["Content-Disposition"] == response.headers["Content-Disposition"]
+    rows = sum(batch.num_rows for batch in serving_of(client).export(head.headers["Generation"], View(view)))
+    assert head.headers["Total-Count"] == response.headers["Total-Count"] == str(rows)
+
+
+def serving_of(client: FlaskClient) -> ServingViews:
+    site: Site = client.application.extensions[SITE]
+    return site.serving
+
+
+def test_head_of_a_download_does_not_make_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("a download was made")
+
+    with EmbeddedServing(store.serving_db, store.views_root) as serving:
+        monkeypatch.setattr(serving, "export", fail)
+        response = create_app(serving).test_client().head(f"{BASE}/export/graph?format=parquet")
+        assert (response.status_code, response.data) == (200, b"")
+        assert int(response.headers["Total-Count"]) > 0
 
 
 def test_downloads_have_a_bounded_number_of_places_and_give_them_back(store: Store) -> None:

@@ -294,15 +294,6 @@ def test_an_article_without_clicks_on_a_side_says_so(client: FlaskClient) -> Non
     assert "More clicks went on than came in: 90" in busy and "0.0\u202f%" in busy
 
 
-def test_search_opens_an_exact_title_and_lists_what_begins_alike(client: FlaskClient) -> None:
-    response = client.get("/search", query_string={"q": "Petar IV. Zrinski"})
-    assert response.status_code == 303 and response.headers["Location"] == urls.article_url(WIKI, MONTH, PLAIN)
-    page = get(client, "/search?q=petar")
-    assert urls.article_url(WIKI, MONTH, PLAIN) in page.links()
-    assert "No title begins with" in get(client, "/search?q=qqqqq").text
-    assert "Type how" in get(client, "/search").text
-
-
 def test_going_to_another_month_stays_on_the_page(client: FlaskClient) -> None:
     def location(**query: str) -> str:
         response = client.get("/go", query_string=query)

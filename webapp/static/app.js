@@ -70,15 +70,22 @@ function suggest(form) {
     const name = element("span", { dir: "auto" });
     if (input.dataset.lang) name.lang = input.dataset.lang;
     const shown = item.display_title;
-    // Folding may change lengths, so only what agrees letter by letter is marked.
-    const same = shown.slice(0, typed.length).localeCompare(typed, "en", { sensitivity: "base" }) === 0 ? typed.length : 0;
-    if (same) name.append(element("mark", {}, shown.slice(0, same)));
-    name.append(shown.slice(same));
+    name.append(...marked(shown, typed));
     const row = element("li", { role: "option", id: `${list.id}-${index}`, "aria-selected": "false" }, name, element("span", { class: "n" }, number.format(item.in_clicks)));
     row.dataset.title = item.title;
     row.addEventListener("pointerdown", (event) => event.preventDefault()); // focus stays in the field
     row.addEventListener("click", () => go(row));
     return row;
+  }
+
+  // The words of a title whose beginnings were typed. Folding may change lengths, so only what agrees letter by letter
+  // is marked.
+  function marked(shown, typed) {
+    const words = typed.split(/\s+/).filter(Boolean);
+    return shown.split(/(?<=[\s(/-])/u).flatMap((part) => {
+      const word = words.find((one) => part.slice(0, one.length).localeCompare(one, "en", { sensitivity: "base" }) === 0);
+      return word ? [element("mark", {}, part.slice(0, word.length)), part.slice(word.length)] : [part];
+    });
   }
 
   async function ask() {
@@ -92,8 +99,8 @@ function suggest(form) {
       if (!response.ok) return open(false);
       const { items } = await response.json();
       list.replaceChildren(...items.map((item, index) => option(item, index, typed)));
-      all.href = `/search?${new URLSearchParams({ q: typed, in: place })}`;
-      told.textContent = items.length ? `${items.length} suggestions` : "No title begins so";
+      all.href = `/search?${new URLSearchParams({ q: typed, in: place, all: 1 })}`;
+      told.textContent = items.length ? `${items.length} suggestions` : "No title has such words";
       pick(-1);
       open(items.length > 0 && document.activeElement === input);
     } catch (error) {
