@@ -13,7 +13,7 @@ from flask_openapi3.openapi import OpenAPI
 
 from readerflow.storage.serving_views import ServingViews
 
-from . import exchange, operations
+from . import exchange, months_api, operations, wikinav
 from .api import api
 from .context import SITE, Site
 from .live import HUB, Hub
@@ -42,7 +42,10 @@ def create_app(serving: ServingViews, **settings: Any) -> Flask:
     app.extensions[HUB] = Hub(app, site.live_clients, site.poll_seconds)
     operations.measure(app)
     exchange.install(app)
+    app.url_map.converters |= {"language": wikinav.LanguageConverter, "wikinav_month": wikinav.WikiNavMonth}
     app.register_api(api)
+    app.register_api(months_api.api)
+    app.register_api(wikinav.api)
     app.register_api(operations.operations)
     _add_pages(app)
     return app
