@@ -20,7 +20,7 @@ from .title_files import place_of
 
 #: Rows of a stream that are joined at once.
 PIECE_ROWS = 250_000
-MEMORY = "1GB"
+MEMORY = "512MB"
 
 Batches = Iterable[pa.RecordBatch]
 
@@ -105,7 +105,7 @@ def write_movers(
         values = {side: _measures(side) for side in ("now", "before")}
         joined = f"""
             insert into changed by name select coalesce(now.article, before.article) as title, {values["now"]},
-                {values["before"]} from now full join before on now.article = before.article
+                {values["before"]} from now full join before on now.article = before.article order by title
         """  # noqa: S608, our own names
         _join(connection, View.ARTICLES, aligned(now, before), joined, stop)
         sums = _sums(connection, [f"coalesce(sum({column}), 0)::bigint" for column in columns])
@@ -126,10 +126,15 @@ def write_movers(
 
 
 def _movers(measure: str, change: str) -> str:
-    return (
-        f"select title, now_{measure}, before_{measure} from changed where {change} > 0 "  # noqa: S608, our own names
-        f"order by {change} desc, title limit {KEPT_ROWS}"
-    )
+    """SQL of a list; rows lie in byte order, so that places stand for titles and those of the list alone are read."""
+    return f"""
+        select title, now_{measure}, before_{measure} from changed
+        where rowid in (
+            select place from (select rowid as place, {change} as change from changed)
+            where change > 0 order by change desc, place limit {KEPT_ROWS}
+        )
+        order by {change} desc, rowid
+    """  # noqa: S608, our own names
 
 
 def _measures(side: str) -> str:

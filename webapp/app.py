@@ -54,8 +54,9 @@ def create_app(serving: ServingViews, **settings: Any) -> Flask:
 def _add_pages(app: Flask) -> None:
     if find_spec("readerflow.webapp.pages") is None:
         return
-    from . import pages
+    from . import months_pages, pages
 
     app.register_blueprint(pages.pages)
+    app.register_blueprint(months_pages.pages)
     if hasattr(pages, "error_page"):
         app.extensions[exchange.ERROR_PAGE] = pages.error_page

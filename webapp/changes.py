@@ -279,7 +279,7 @@ def article_pairs(
         "clicks": {"now": whole[0], "before": whole[1]},
         "pairs": {name: _sums(joined.filter(mask)) for name, mask in kinds.items()},
         "total": chosen.num_rows,
-        "earlier": _sums(chosen.slice(0, start)),
+        "earlier": _folded(chosen.slice(0, start)),
         "items": [
             {
                 "position": position,
@@ -292,7 +292,7 @@ def article_pairs(
             }
             for position, row in enumerate(shown, start + 1)
         ],
-        "rest": _sums(chosen.slice(end)),
+        "rest": _folded(chosen.slice(end)),
         "next": _following(two, len(shown), chosen.num_rows),
     }
 
@@ -329,3 +329,9 @@ def _sums(rows: pa.Table) -> dict[str, int]:
         "now": pc.sum(rows["now"]).as_py() or 0,
         "before": pc.sum(rows["before"]).as_py() or 0,
     }
+
+
+def _folded(rows: pa.Table) -> dict[str, int]:
+    """The same, and how many of the pairs each month has."""
+    have = {f"{name}_pairs": rows.num_rows - rows[name].null_count for name in ("now", "before")}
+    return {**_sums(rows), **have}

@@ -32,10 +32,13 @@ class HistoryPath(WikiPath):
     title: str = TITLE
 
 
-class AgainstQuery(_Asked):
+class TwoMonthsQuery(_Asked):
     against: str | None = AGAINST
-    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Rows of a page.")
     next: str | None = NEXT
+
+
+class AgainstQuery(TwoMonthsQuery):
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Rows of a page.")
 
 
 class MoversQuery(AgainstQuery):
@@ -183,6 +186,11 @@ class PairSums(_Answer):
     before: int
 
 
+class FoldedPairs(PairSums):
+    now_pairs: int
+    before_pairs: int
+
+
 class PairsByKind(_Answer):
     new: PairSums
     vanished: PairSums
@@ -227,9 +235,9 @@ class Changes(_Comparison):
     clicks: TwoOrNone
     pairs: PairsByKind
     total: int
-    earlier: PairSums
+    earlier: FoldedPairs
     items: list[ArticlePair]
-    rest: PairSums
+    rest: FoldedPairs
     next: str | None
 
 

@@ -19,6 +19,7 @@ from .context import LATEST, live_month, resolve_month, site
 from .error_pages import error_page
 from .frame import asked_place, asked_title, default_place, live_url, render, set_up
 from .models import MAX_LIMIT
+from .months_pages import article_history
 from .problems import BadRequest, NotFound
 
 __all__ = ["error_page", "pages"]
@@ -159,6 +160,7 @@ def article(wiki: str, month: str, title: str | None = None) -> str:
         json_urls={side: urls.api_title_url(wiki, month, side, title) for side in sides},
         positions=words.positions(numbers),
         linked=words.over_or_under_linked(numbers),
+        history=article_history(wiki, month, title),
     )
 
 
@@ -357,6 +359,13 @@ def go() -> AnyResponse:
         address = urls.article_url(wiki, month, title)
     elif page == "rankings":
         address = urls.ranking_url(wiki, month, request.args.get("ranking", "in"))
+    elif page == "movers":
+        chosen = {name: request.args.get(name) for name in ("by", "order")}
+        address = urls.movers_url(wiki, month, **chosen)
+    elif page == "changed-pairs":
+        address = urls.changed_pairs_url(wiki, month)
+    elif page == "changes" and title:
+        address = urls.changes_url(wiki, month, title)
     elif page == "trending":
         address = urls.trending_url(wiki, request.args.get("window", HOME_WINDOW, int))
     elif page == "status":
