@@ -16,7 +16,7 @@ from . import servers
 from .console import say
 
 #: What ReaderFlow makes below its home; anything else there belongs to somebody else and stays.
-OWNED = ("pairs", "dumps", "replays", "archive", "views", "leases", "cluster", "tmp")
+OWNED = ("pairs", "dumps", "replays", "archive", "views", "comparisons", "leases", "cluster", "tmp")
 OWNED_FILES = ("log.db*", "serving.db*")
 
 

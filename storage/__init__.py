@@ -102,7 +102,7 @@ def _cluster(settings: Settings, home: Path, stack: ExitStack) -> Storage:
         dead_letters=stack.enter_context(letters),
         batch_views=batch_views,
         realtime_views=stack.enter_context(CassandraRealtime(cassandra)),
-        serving_views=stack.enter_context(CassandraServing(cassandra, generations, batch_views)),
+        serving_views=stack.enter_context(CassandraServing(cassandra, generations, batch_views, local / "comparisons")),
     )
 
 

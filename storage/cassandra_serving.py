@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -28,7 +29,9 @@ from .cassandra_pointers import PUBLISHED, Pointer, months, read_month, read_poi
 from .cassandra_reading import CassandraReading
 from .cassandra_session import Cassandra
 from .cassandra_title_index import open_generation_index
+from .changes import Changes
 from .click_graph import ClickGraph
+from .comparisons import Comparisons
 from .freshness import horizon_of, snapshot, source_of
 from .generation_files import GRAPH, GenerationFiles, generation_folder
 from .graph_files import read_click_graph
@@ -70,6 +73,7 @@ class _State:
 class CassandraServing:
     """Serves the views of a keyspace. Threads may share it; a process opens its session on first use.
 
+    :param comparisons: this machine's folder of comparisons of generations.
     :param query_seconds: how long one request may read before :class:`~.serving_views.QueryTooLong`.
     :param state_seconds: how long a process takes pointer and progress as it read them last.
     """
@@ -79,6 +83,7 @@ class CassandraServing:
         cassandra: Cassandra,
         files: GenerationFiles,
         batch_views: CassandraBatchViews,
+        comparisons: Path,
         query_seconds: float = 10.0,
         state_seconds: float = STATE_SECONDS,
     ) -> None:
@@ -90,6 +95,7 @@ class CassandraServing:
         self._states: dict[tuple[str, str], tuple[float, _State]] = {}
         self._incarnations = IncarnationReader(cassandra)
         self._live = LiveReader(cassandra)
+        self._comparisons = Comparisons(comparisons, self.export)
         self._recent: Recent[Any] = Recent(GENERATION_BYTES)
         self._snapshots: Recent[Snapshot] = Recent(CACHED_SNAPSHOTS_BYTES)
         self._indexes: Recent[TitleIndex] = Recent(OPEN_INDEXES_BYTES)
@@ -98,7 +104,7 @@ class CassandraServing:
         return self
 
     def __exit__(self, *error: object) -> None:
-        pass
+        self._comparisons.close()
 
     def months(self) -> list[tuple[str, str]]:
         return sorted(self._published_months() | self._live_months())
@@ -120,6 +126,14 @@ class CassandraServing:
 
         return self._read(wiki, month, choose)
 
+    def snapshots(self) -> list[Snapshot]:
+        found = []
+        for wiki, month in self.months():
+            # Nothing of the views is read before it is asked for.
+            with suppress(NoGeneration), self.read(wiki, month) as reading:
+                found.append(reading.snapshot)
+        return found
+
     def version(self, wiki: str, month: str) -> str:
         return self._state(wiki, month).version
 
@@ -133,6 +147,12 @@ class CassandraServing:
 
     def export(self, generation: str, view: View) -> Iterable[pa.RecordBatch]:
         return self._batch_views.export(generation, view)
+
+    def movers(self, now: Manifest, before: Manifest) -> Changes:
+        return self._comparisons.movers(now, before)
+
+    def pair_changes(self, now: Manifest, before: Manifest) -> Changes:
+        return self._comparisons.pairs(now, before)
 
     @contextmanager
     def _read(self, wiki: str, month: str, choose: Callable[[_State], str | None]) -> Iterator[Reading]:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache, partial
@@ -25,6 +25,8 @@ from readerflow.common.crash import crash_point
 from readerflow.common.facts import from_json
 
 from .batch_views import Manifest, NoGeneration, View
+from .changes import Changes
+from .comparisons import Comparisons
 from .duckdb_views import FILE, DuckDBViews, folder
 from .embedded_reading import EmbeddedReading
 from .freshness import horizon_of, snapshot, source_of
@@ -40,7 +42,9 @@ MAX_ATTEMPTS = 5
 MAX_READERS = 4
 MAX_IDLE_CONNECTIONS = 32
 PROGRESS_STEPS = 20_000  # SQLite's instructions between two looks at the clock
-CACHED_SNAPSHOTS = 64
+CACHED_SNAPSHOTS = 500
+#: The folder of comparisons, beside that of the views.
+COMPARISONS = "comparisons"
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class EmbeddedServing:
         self._mine = threading.local()
         self._generations = OpenGenerations()
         self._watchdog = Watchdog()
+        self._comparisons = Comparisons(views_root.parent / COMPARISONS, self.export)
         self._snapshots: OrderedDict[tuple[str, str, str | None, _State], Snapshot] = OrderedDict()
 
     def __enter__(self) -> EmbeddedServing:
@@ -94,6 +99,7 @@ class EmbeddedServing:
             while self._idle:
                 self._idle.pop().sqlite.close()
         self._generations.close()
+        self._comparisons.close()
 
     @contextmanager
     def _reading(self) -> Iterator[_Connection]:
@@ -139,9 +145,7 @@ class EmbeddedServing:
 
     def months(self) -> list[tuple[str, str]]:
         with self._reading() as connection:
-            sqlite = connection.sqlite
-            found = set(sqlite.execute("select wiki, month from pointers where generation is not null"))
-            return sorted(found | _live_months(sqlite))
+            return _months(connection.sqlite)
 
     def latest(self, wiki: str) -> str | None:
         with self._reading() as connection:
@@ -209,6 +213,16 @@ class EmbeddedServing:
                     self._snapshots.popitem(last=False)
         return known
 
+    def snapshots(self) -> list[Snapshot]:
+        with self._reading() as connection:
+            sqlite = connection.sqlite
+            found = []
+            for wiki, month in _months(sqlite):
+                state = _state(sqlite, wiki, month)
+                with suppress(NoGeneration):
+                    found.append(self._snapshot(sqlite, wiki, month, state.generation, state))
+            return found
+
     def version(self, wiki: str, month: str) -> str:
         with self._reading() as connection:
             return _state(connection.sqlite, wiki, month).version
@@ -230,6 +244,12 @@ class EmbeddedServing:
         with DuckDBViews(self._views_root, kept=1) as batch_views:
             return batch_views.export(generation, view)
 
+    def movers(self, now: Manifest, before: Manifest) -> Changes:
+        return self._comparisons.movers(now, before)
+
+    def pair_changes(self, now: Manifest, before: Manifest) -> Changes:
+        return self._comparisons.pairs(now, before)
+
 
 _CURRENT = """
     select incarnation, batch_id, progress from current_incarnation join incarnations using (incarnation)
@@ -247,6 +267,11 @@ def _state(sqlite: sqlite3.Connection, wiki: str, month: str) -> _State:
     streamed = _progress(current[2]).active.get(f"{wiki}/{month}")
     active = max([*sources, *([streamed] if streamed else [])], key=lambda source: source.since, default=None)
     return _State(pointer[0], active, *current)
+
+
+def _months(sqlite: sqlite3.Connection) -> list[tuple[str, str]]:
+    found = set(sqlite.execute("select wiki, month from pointers where generation is not null"))
+    return sorted(found | _live_months(sqlite))
 
 
 def _live_months(sqlite: sqlite3.Connection) -> set[tuple[str, str]]:

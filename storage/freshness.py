@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from readerflow.common.months import Month, merge_intervals
+from readerflow.common.months import HOUR, Month, merge_intervals
 
 from .batch_views import Interval, Manifest, NoGeneration
 from .log import ActiveSource
@@ -31,6 +31,12 @@ def source_of(wiki: str, month: str, manifest: Manifest | None, active: ActiveSo
 def horizon_of(month: str, manifest: Manifest | None) -> datetime:
     """The hour from which realtime rows count: the month's start before a first generation."""
     return manifest.horizon if manifest else Month.parse(month).start
+
+
+def covered_hours(manifest: Manifest) -> int:
+    """Hours of its month that a generation counts."""
+    month = Month.parse(manifest.month)
+    return (min(manifest.horizon, month.end) - month.start) // HOUR
 
 
 def snapshot(

@@ -15,6 +15,7 @@ from readerflow.common.errors import ReaderFlowError
 from readerflow.common.records import CLASS_ROWS, TIME
 
 from .batch_views import Interval, Manifest, View
+from .changes import Changes
 from .click_graph import ClickGraph
 from .realtime_views import StreamProgress
 
@@ -71,6 +72,10 @@ class PageKey:
 
 class QueryTooLong(ReaderFlowError):
     """A question took longer than a visitor may make the site work; a smaller one (a lower limit) may pass."""
+
+
+class ChangesPending(ReaderFlowError):
+    """What changed between two generations is being worked out; whoever asks again later gets it."""
 
 
 class Reading(Protocol):
@@ -163,6 +168,9 @@ class ServingViews(Protocol):
         :raises NoGeneration: when it is no longer kept.
         """
 
+    def snapshots(self) -> list[Snapshot]:
+        """What :meth:`read` would rest on, for each of :meth:`months` that it takes; opens no views, so it is cheap."""
+
     def version(self, wiki: str, month: str) -> str:
         """A short text that changes whenever an answer may: generation, incarnation, realtime batch. Cheap to poll."""
 
@@ -174,3 +182,16 @@ class ServingViews(Protocol):
 
     def export(self, generation: str, view: View) -> Iterable[pa.RecordBatch]:
         """As BatchViews.export."""
+
+    def movers(self, now: Manifest, before: Manifest) -> Changes:
+        """Which articles rose and fell most from one generation to another: lists of :mod:`.changes`.
+
+        It is worked out when it is first asked for, and kept.
+
+        :raises ChangesPending: while it is being worked out.
+        :raises NoGeneration: when one of them is no longer kept, and nobody has asked before.
+        :raises QueryTooLong: when working it out took too long.
+        """
+
+    def pair_changes(self, now: Manifest, before: Manifest) -> Changes:
+        """Which pairs of referrer and article only one of two generations has; otherwise as :meth:`movers`."""

@@ -278,7 +278,7 @@ class CassandraStore(Store):
 
     def serving(self) -> CassandraServing:
         files = LocalFiles(self.home / "files")
-        return CassandraServing(self.cassandra, files, self.batch_views(), state_seconds=0)
+        return CassandraServing(self.cassandra, files, self.batch_views(), self.home / "comparisons", state_seconds=0)
 
 
 def _pairs(classes: pa.Table) -> dict[str, int]:

@@ -12,7 +12,7 @@ from flask_openapi3.openapi import OpenAPI
 
 from readerflow.storage.serving_views import ServingViews
 
-from . import exchange, explore, many, operations, search
+from . import exchange, explore, many, months_api, operations, search, wikinav
 from .api import api
 from .context import SITE, Site
 from .graph_api import graph_api
@@ -42,20 +42,17 @@ def create_app(serving: ServingViews, **settings: Any) -> Flask:
     app.extensions[HUB] = Hub(app, site.live_clients, site.poll_seconds)
     operations.measure(app)
     exchange.install(app)
-    app.register_api(api)
-    app.register_api(graph_api)
-    app.register_api(search.api)
-    app.register_api(many.api)
-    app.register_api(explore.api)
-    app.register_api(operations.operations)
+    app.url_map.converters |= {"language": wikinav.LanguageConverter, "wikinav_month": wikinav.WikiNavMonth}
+    for part in (api, graph_api, search.api, many.api, explore.api, months_api.api, wikinav.api, operations.operations):
+        app.register_api(part)
     _add_pages(app)
     return app
 
 
 def _add_pages(app: Flask) -> None:
-    from . import explore_pages, many_pages, pages, path_pages, search_pages
+    from . import explore_pages, many_pages, months_pages, pages, path_pages, search_pages
 
-    for part in (pages, search_pages, many_pages, explore_pages):
+    for part in (pages, search_pages, many_pages, months_pages, explore_pages):
         app.register_blueprint(part.pages)
     app.register_blueprint(path_pages.path_pages)
     app.extensions[exchange.ERROR_PAGE] = pages.error_page

@@ -18,6 +18,7 @@ ERRORS = {
     400: ("This address is not quite right", ""),
     404: ("There is no such page", ""),
     405: ("This can only be read", ""),
+    409: ("These can’t be compared", ""),
     410: ("This list has moved on", "Its numbers have been replaced by newer ones. Begin again with the first page."),
     413: ("That is too much at once", ""),
     414: ("That address is too long", ""),
@@ -30,7 +31,7 @@ def error_page(problem: dict[str, Any]) -> str:
     status = problem["status"]
     heading, text = ERRORS.get(status, ("The page could not be made", "Nothing is lost. Try again in a minute."))
     detail = problem["detail"]
-    if status in (400, 404, 503) or "request_id" in problem:
+    if status in (400, 404, 409, 503) or "request_id" in problem:
         text = f"{_sentence(detail)} {text}".strip()
     context: dict[str, Any] = {"near": problem.get("near", []), "status": status}
     wiki, month = _asked_in_path()

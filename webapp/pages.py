@@ -20,6 +20,7 @@ from .context import LATEST, live_month, resolve_month, site
 from .error_pages import error_page
 from .frame import asked_place, asked_title, default_place, live_url, render, set_up
 from .models import MAX_LIMIT
+from .months_pages import article_history
 from .problems import BadRequest, NotFound
 
 __all__ = ["error_page", "pages"]
@@ -163,6 +164,7 @@ def article(wiki: str, month: str, title: str | None = None) -> str:
         linked=words.over_or_under_linked(numbers),
         related=related,
         related_json=urls.api_title_url(wiki, month, "related", title),
+        history=article_history(wiki, month, title),
     )
 
 
@@ -333,6 +335,13 @@ def go() -> AnyResponse:
         address = urls.article_url(wiki, month, title)
     elif page == "rankings":
         address = urls.ranking_url(wiki, month, request.args.get("ranking", "in"))
+    elif page == "movers":
+        chosen = {name: request.args.get(name) for name in ("by", "order")}
+        address = urls.movers_url(wiki, month, **chosen)
+    elif page == "changed-pairs":
+        address = urls.changed_pairs_url(wiki, month)
+    elif page == "changes" and title:
+        address = urls.changes_url(wiki, month, title)
     elif page == "trending":
         address = urls.trending_url(wiki, request.args.get("window", HOME_WINDOW, int))
     elif page == "status":

@@ -47,6 +47,7 @@ def _bad() -> BadRequest:
 _NAME = (str, type(None))
 _NEIGHBOUR = (_NAME, _NAME, int, int, int, int, str, str)
 _RANKING = (_NAME, int)
+_CHANGES = (str, str, int)
 
 
 def generation_of(token: str) -> str | None:
@@ -121,3 +122,24 @@ class RankingPage:
 
     def token(self) -> str:
         return _encode([self.generation, self.position])
+
+
+@dataclass(frozen=True)
+class ChangesPage:
+    """Where a page of what changed from one generation (``against``) to another begins: after a position."""
+
+    generation: str
+    against: str
+    position: int
+
+    @classmethod
+    def parse(cls, token: str) -> ChangesPage:
+        """Read a token.
+
+        :raises BadRequest: when this site did not write it.
+        """
+        generation, against, position = _decode(token, _CHANGES)
+        return cls(generation, against, position)
+
+    def token(self) -> str:
+        return _encode([self.generation, self.against, self.position])

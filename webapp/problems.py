@@ -7,9 +7,11 @@ from typing import Any
 
 from readerflow.common.errors import BadInput, ReaderFlowError
 from readerflow.storage.batch_views import NoGeneration
-from readerflow.storage.serving_views import QueryTooLong
+from readerflow.storage.serving_views import ChangesPending, QueryTooLong
 
 MEDIA_TYPE = "application/problem+json"
+#: After which one asks again for what is being worked out.
+PENDING_SECONDS = 5
 
 
 class Problem(ReaderFlowError):
@@ -35,6 +37,12 @@ class NotFound(Problem):
     status = HTTPStatus.NOT_FOUND
 
 
+class NotComparable(Problem):
+    """Two months, or an article in them, can't be compared as they are now."""
+
+    status = HTTPStatus.CONFLICT
+
+
 class Gone(Problem):
     """A ``next`` token names a generation or incarnation that is no longer kept."""
 
@@ -58,6 +66,8 @@ def as_problem(error: ReaderFlowError) -> Problem:
         return BadRequest(str(error))
     if isinstance(error, NoGeneration):
         return NotFound(str(error))
+    if isinstance(error, ChangesPending):
+        return Busy(str(error), retry_seconds=PENDING_SECONDS)
     if isinstance(error, QueryTooLong):
         return Busy(str(error), retry_seconds=30)
     return Problem(str(error))

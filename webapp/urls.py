@@ -54,6 +54,23 @@ def path_url(wiki: str, month: str, source: str = "", target: str = "", by: str 
     return address(f"/{wiki}/{month}/path", **{"from": source or None, "to": target or None}, by=mode)
 
 
+def months_url(wiki: str | None = None) -> str:
+    return address("/months", wiki=wiki)
+
+
+def movers_url(wiki: str, month: str, **query: str | None) -> str:
+    return address(f"/{wiki}/{month}/movers", **query)
+
+
+def changed_pairs_url(wiki: str, month: str, **query: str | None) -> str:
+    return address(f"/{wiki}/{month}/changed-pairs", **query)
+
+
+def changes_url(wiki: str, month: str, title: str, **query: str | None) -> str:
+    """The page that compares an article in two months."""
+    return title_address(f"/{wiki}/{month}/changes", title, **query)
+
+
 def status_url(wiki: str, month: str) -> str:
     return address("/status", **{"in": f"{wiki}/{month}"})
 

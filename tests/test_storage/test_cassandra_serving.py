@@ -127,7 +127,9 @@ def test_a_request_that_is_over_its_time_is_told(tmp_path: Path, empty_cassandra
     store.publish(CLICKS, 5)
     files = LocalFiles(tmp_path / "files")
     with (
-        CassandraServing(empty_cassandra, files, store.batch_views(), query_seconds=0) as serving,
+        CassandraServing(
+            empty_cassandra, files, store.batch_views(), tmp_path / "comparisons", query_seconds=0
+        ) as serving,
         serving.read(WIKI, MONTH) as reading,
     ):
         for ask in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ from readerflow.storage.batch_views import NoGeneration, View
 from readerflow.storage.click_graph import ClickGraph, Links
 from readerflow.storage.embedded_serving import EmbeddedServing
 from readerflow.storage.log import ActiveSource
-from readerflow.storage.serving_views import PageKey, QueryTooLong, Reading, ServingViews, Side
+from readerflow.storage.serving_views import ChangesPending, PageKey, QueryTooLong, Reading, ServingViews, Side
 from readerflow.webapp.merge import merge_article, merge_neighbours
 from tests import serving_store
 from tests.serving_store import (
@@ -563,3 +564,55 @@ def test_the_graph_of_a_generation_stays_readable_when_it_has_been_swept(store: 
     assert graph is not None
     exact = sums([c for c in CLICKS if c.hour < 4 and c.link_type == "link"], "referrer", "article")
     assert links_of(graph, graph.incoming, False) == exact
+
+
+def test_snapshots_are_those_of_readings_without_opening_views(store: Store) -> None:
+    store.months.update({SOURCE: (WIKI, MONTH), "s2": ("slwiki", "2025-02"), "s3": (WIKI, "2025-01")})
+    store.publish(CLICKS, 5)
+    store.publish(CLICKS[:9], 5, source="s3")
+    store.stream(
+        micro_batch(CLICKS, 1, 12, months=store.months), micro_batch(CLICKS[:5], 2, 12, "s2", months=store.months)
+    )
+    with store.serving() as serving:
+        found = serving.snapshots()
+        # The month of slwiki has rows of a source that nobody has made active, so that it can't be read either.
+        assert [(one.wiki, one.month) for one in found] == [(WIKI, "2025-01"), (WIKI, MONTH)]
+        assert serving.months()[-1] == ("slwiki", "2025-02")
+        for one in found:
+            with serving.read(one.wiki, one.month) as reading:
+                assert reading.snapshot == one
+    if type(store) is Store:  # files say nothing of rows in Cassandra
+        shutil.rmtree(store.views_root)
+        with store.serving() as serving:
+            assert serving.snapshots() == found
+
+
+def test_movers_and_changed_pairs_of_two_generations_are_exact(store: Store, serving: ServingViews) -> None:
+    """The second half of the hours against the first, as two months of one wiki."""
+    store.months.update({"s1": (WIKI, "2025-02")})
+    halves = {name: [one for one in CLICKS if (one.hour < 6) == (name == "s1")] for name in ("s1", SOURCE)}
+    # As if both had covered as many hours.
+    before = dataclasses.replace(store.publish(halves["s1"], 12, source="s1"), month=MONTH)
+    now = store.publish(halves[SOURCE], 12)
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            movers, pairs = serving.movers(now, before), serving.pair_changes(now, before)
+            break
+        except ChangesPending:
+            assert time.monotonic() < deadline
+    counted = [sums(halves[name], "article") for name in (SOURCE, "s1")]
+    exact = {title: [counts.get((title,), 0) for counts in counted] for title in TITLES}
+    for direction, sign in (("rise", 1), ("fall", -1)):
+        page = movers.page(f"in.clicks.{direction}", 0, 99).to_pylist()
+        assert {row["title"]: (row["now"], row["before"]) for row in page} == {
+            title: (a, b) for title, (a, b) in exact.items() if sign * (a - b) > 0
+        }
+    here, there = (sums(halves[name], "referrer", "article", "link_type") for name in (SOURCE, "s1"))
+    for name, mine, other in (("new", here, there), ("vanished", there, here)):
+        rows = [tuple(row.values()) for row in pairs.page(name, 0, 999).to_pylist()]
+        wanted = [(*key, n) for key, n in mine.items() if key not in other]
+        assert rows == sorted(wanted, key=lambda row: (-row[3], row[1].encode(), row[0].encode(), row[2]))
+        assert rows
+    with pytest.raises(NoGeneration):
+        serving.movers(now, dataclasses.replace(before, generation="never"))

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -523,7 +524,7 @@ def test_every_route_but_pages_and_files_is_in_the_openapi_document(client: Flas
     for rule in app.url_map.iter_rules():
         if rule.endpoint in ("static", "broken") or rule.endpoint.partition(".")[0].endswith("pages"):
             continue
-        path = rule.rule.replace("<title:title>", "{title}").replace("<", "{").replace(">", "}")
+        path = re.sub(r"<(?:[^<>]*:)?(\w+)>", r"{\1}", rule.rule)
         operation = document["paths"][path]["get"]
         assert operation["summary"]
         assert "200" in operation["responses"]

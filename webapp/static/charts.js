@@ -128,7 +128,7 @@ function draw(box) {
 
   const size = narrow ? 12 : 13;
   const font = `${size}px ${family()}`;
-  const [gap, top, bottom] = narrow ? [24, 12, 24] : [15, 30, 10];
+  const [gap, top, bottom] = narrow ? [24, 20, 24] : [15, 30, 10];
   const nameWidth = (node) => textWidth(`${plain(node.title)}  ${number.format(node.value)}`, font);
   const margin = (nodes) => (narrow ? 0 : Math.min(width * 0.28, Math.ceil(Math.max(0, ...nodes.map(nameWidth))) + 18));
   const sides = { in: margin(left), out: margin(right) };
