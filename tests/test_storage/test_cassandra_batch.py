@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -182,17 +181,13 @@ def test_the_word_index_is_made_of_the_parts_that_writers_leave(open_views: Open
     )
 
 
-def run_pickled(writer: bytes, table: pa.Table) -> None:
-    pickle.loads(writer)(table.to_batches(700))  # noqa: S301, our own bytes
-
-
 def test_writers_in_other_processes_share_a_view_and_one_may_run_twice(open_views: Open) -> None:
     views = open_views()
     generation = views.begin(*MONTH)
-    writer = pickle.dumps(views.writer(generation, View.SOURCES))
+    writer = views.writer(generation, View.SOURCES)
     parts = [sources([5, 2 * SIZE + 1] * 40, first) for first in (0, 80, 160)]
     spawn = multiprocessing.get_context("spawn")
-    runs = [spawn.Process(target=run_pickled, args=(writer, part)) for part in (*parts, parts[1])]
+    runs = [spawn.Process(target=writer, args=(part.to_batches(700),)) for part in (*parts, parts[1])]
     for run in runs:
         run.start()
     for run in runs:
