@@ -1,16 +1,18 @@
-"""The picture of the README, made of the real month in a run of the tests.
+"""The docs on the pages of the real month: the picture of the README, and the numbers of the tour.
 
-``UPDATE_SCREENSHOT=1 pytest tests/test_browser/test_screenshot.py`` writes docs/images/article.png; other runs make the
-picture elsewhere and only look at it.
+``UPDATE_SCREENSHOT=1 pytest tests/test_browser/test_real_month_pages.py`` writes docs/images/article.png; other runs
+make the picture elsewhere and only look at it.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser
@@ -29,19 +31,23 @@ from .conftest import serve
 
 pytestmark = [pytest.mark.browser, pytest.mark.data, pytest.mark.slow]
 
-PICTURE = Path(__file__).parents[2] / "docs" / "images" / "article.png"
+DOCS = Path(__file__).parents[2] / "docs"
+PICTURE = DOCS / "images" / "article.png"
+SITE = "http://127.0.0.1:8000"
+#: Of the tour: [what it says](where it is on the site).
+SAID = re.compile(rf"\[([^\]]+)\]\({re.escape(SITE)}(/(?:[^()]|\([^()]*\))*)\)")
 MAX_BYTES = 250_000
 WIDTH, HEIGHT, SCALE = 1280, 1600, 0.75  # a README shows some 900 pixels
 WIKI, MONTH = "hrwiki", "2025-03"
 
 
-@pytest.fixture
-def real_site(data: Path, tmp_path: Path) -> Iterator[str]:
-    """The real month, batch up to its last day and the rest live; grain day, which is quick and has the same totals."""
-    settings = Settings(home=tmp_path / "home")
+@pytest.fixture(scope="module")
+def real_site(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The real month as ``readerflow demo`` loads it: batch up to its last day and the rest live."""
+    settings = Settings(home=tmp_path_factory.mktemp("home"))
     with open_storage(settings) as storage:
         steps.preprocess(settings, storage, data / HRWIKI, None, None)
-        steps.replay(storage, ReplayPlan(WIKI, Month.parse(MONTH), Grain("day"), seed=1))
+        steps.replay(storage, ReplayPlan(WIKI, Month.parse(MONTH), Grain("hour"), seed=1))
         steps.archive(settings, storage)
         steps.batch(settings, storage, WIKI, MONTH, datetime(2025, 3, 31))
         steps.stream(settings, storage)
@@ -66,3 +72,17 @@ def test_the_picture_of_the_readme_shows_an_article_of_the_real_month(
     context.close()
     assert struct.unpack(">II", target.read_bytes()[16:24]) == (WIDTH * SCALE, HEIGHT * SCALE)
     assert target.stat().st_size < MAX_BYTES
+
+
+def test_the_pages_say_what_the_tour_says(browser: Browser, real_site: str) -> None:
+    said = SAID.findall((DOCS / "tour.md").read_text())
+    assert len(said) > 25
+    page = browser.new_context(java_script_enabled=False).new_page()
+    texts: dict[str, str] = {}
+    for words, address in said:
+        if address not in texts:
+            answer = page.goto(real_site + quote(address, safe="/?&=():"))
+            assert answer is not None and answer.ok, address
+            texts[address] = re.sub(r"\s+", " ", page.inner_text("body"))
+        assert re.search(rf"(?<![\w,.]){re.escape(words)}(?![\w%])", texts[address], re.IGNORECASE), (words, address)
+    page.context.close()
