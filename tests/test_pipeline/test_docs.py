@@ -15,7 +15,10 @@ BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)#:]+)(?:#[^)]*)?\)")
 #: Commands of the docs that tests of their own run: they set up a machine, fetch from the net, serve for ever or name
 #: the default ports.
-ELSEWHERE = ("make ", "source ", "git ", "readerflow fetch", "readerflow serve", "readerflow demo", "spark-submit ")
+ELSEWHERE = (
+    "make ", "source ", "git ", "readerflow fetch", "readerflow serve", "readerflow demo", "spark-submit ",
+    "python -m benchmarks.",
+)  # fmt: skip
 #: Commands that never end by themselves are asked to end after this time.
 FOLLOW_SECONDS, ASKED_TO_END = 20, 124
 #: Its commands are run by test_running_servers.py, on ports of its own.
