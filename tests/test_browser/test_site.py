@@ -124,6 +124,24 @@ def test_search_works_by_keyboard_alone(visit: Visits) -> None:
     assert page.locator("h1").inner_text() == "Petar IV. Zrinski"
 
 
+def test_a_path_is_asked_for_by_keyboard_from_the_page_of_an_article(visit: Visits) -> None:
+    page = visit().open(ARTICLE)
+    page.locator("#way-to").focus()
+    page.keyboard.type("CLANAK 7")
+    page.wait_for_selector("#way-to-titles option", state="attached")
+    offered = page.locator("#way-to-titles option").evaluate_all("options => options.map((one) => one.value)")
+    assert "Članak 79" in offered
+    page.keyboard.press("Control+A")
+    page.keyboard.type("Članak 7")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/path?**")
+    assert page.locator(".steps .place").all_inner_texts() == ["Petar IV. Zrinski", "Zagreb", "Članak 7"]
+    page.locator(".ab .swap").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#from').value === 'Članak 7'")
+    assert page.locator(".steps .place").first.inner_text() == "Članak 7"
+
+
 def test_suggestions_fold_case_and_accents_and_never_become_markup(visit: Visits) -> None:
     visited = visit()
     page = visited.open("/")

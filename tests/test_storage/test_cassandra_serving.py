@@ -85,6 +85,15 @@ def answers(serving: ServingViews, reading: Reading) -> dict[str, Any]:
         (page.to_pylist(), total) for page, total in (reading.search(query, 2, 7) for query in ("to 1", "f", "t", ""))
     ]
     found["trending"] = [reading.trending(window).to_pylist() for window in (1, 6)]
+    graph = reading.graph()
+    found["graph"] = graph and [
+        graph.titles.to_pylist(),
+        graph.out_clicks.tolist(),
+        *(
+            [part.tolist() for part in (links.offsets, links.ends, links.clicks)]
+            for links in (graph.outgoing, graph.incoming)
+        ),
+    ]
     taken = reading.snapshot
     found["snapshot"] = replace(taken, manifest=None), taken.manifest and taken.manifest.horizon
     found["months"] = serving.months(), serving.latest(WIKI), serving.latest_live(WIKI)
