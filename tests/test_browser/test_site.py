@@ -128,9 +128,7 @@ def test_a_path_is_asked_for_by_keyboard_from_the_page_of_an_article(visit: Visi
     page = visit().open(ARTICLE)
     page.locator("#way-to").focus()
     page.keyboard.type("CLANAK 7")
-    page.wait_for_selector("#way-to-titles option", state="attached")
-    offered = page.locator("#way-to-titles option").evaluate_all("options => options.map((one) => one.value)")
-    assert "Članak 79" in offered
+    page.wait_for_selector('#way-to-titles option[value="Članak 79"]', state="attached")
     page.keyboard.press("Control+A")
     page.keyboard.type("Članak 7")
     page.keyboard.press("Enter")
@@ -146,8 +144,8 @@ def test_suggestions_fold_case_and_accents_and_never_become_markup(visit: Visits
     visited = visit()
     page = visited.open("/")
     page.locator("#q").type("CLANAK 14")
-    page.wait_for_selector('[role="option"]')
-    assert page.locator('[role="option"] mark').first.inner_text() == "Članak 14"
+    page.wait_for_selector('[role="option"] mark >> text="14"')
+    assert page.locator('[role="option"]').first.locator("mark").all_inner_texts() == ["Članak", "14"]
     page.locator("#q").fill("<script>")
     page.wait_for_selector('[role="option"] >> text=<script>alert(1)</script>')
     page.locator('[role="option"]').first.click()
