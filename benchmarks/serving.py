@@ -3,20 +3,25 @@
     python -m benchmarks.serving http://127.0.0.1:8000/ --rate 200 --seconds 60 --streams 300
 
 An open loop sends each request when it is due, so a server that falls behind shows as latency, not as a lower rate. A
-request's latency counts from when it was due. Titles are drawn by their clicks, as readers would, or each alike.
+request's latency counts from when it was due. Titles are drawn by their clicks, as readers would, or each alike; for
+suggestions (``--kind suggest``) what people type on the way to them.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
+import io
 import random
 import sys
 import time
 from collections import Counter
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import urlopen
+
+import pyarrow.parquet as pq
+
+from .searching import queries
 
 KEPT_SECONDS = 10  # less than the server keeps an idle connection
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -87,12 +92,23 @@ async def hold_stream(host: str, port: int, wiki: str, opened: Counter[str]) -> 
     opened["ended"] += 1
 
 
-def titles(base: str, wiki: str, month: str, weighted: bool, number: int, seed: int) -> list[str]:
-    """Titles to ask for, drawn from the exported articles."""
-    with urlopen(f"{base}/api/v1/{wiki}/{month}/export/articles?format=jsonl") as answer:  # noqa: S310
-        rows = [json.loads(line) for line in answer]
-    weights = [row["in_clicks"] for row in rows] if weighted else None
-    return random.Random(seed).choices([row["article"] for row in rows], weights, k=number)  # noqa: S311
+def articles(base: str, wiki: str, month: str) -> tuple[list[str], list[int]]:
+    """The titles of the exported articles and their clicks in."""
+    with urlopen(f"{base}/api/v1/{wiki}/{month}/export/articles?format=parquet") as answer:  # noqa: S310
+        rows = pq.read_table(io.BytesIO(answer.read()), columns=["article", "in_clicks"])
+    return rows["article"].to_pylist(), rows["in_clicks"].to_pylist()
+
+
+def addresses(base: str, asked: argparse.Namespace) -> list[str]:
+    """What to ask for, drawn from all articles."""
+    titles, clicks = articles(base, asked.wiki, asked.month)
+    number = int(asked.rate * asked.seconds)
+    if asked.kind == "suggest":
+        typed = queries(titles, clicks, number, asked.seed)
+        return [f"/api/v1/{asked.wiki}/suggest?{urlencode({'q': query, 'limit': 8})}" for query in typed]
+    weights = None if asked.uniform else clicks
+    names = random.Random(asked.seed).choices(titles, weights, k=number)  # noqa: S311
+    return [f"/api/v1/{asked.wiki}/{asked.month}/{asked.kind}/{quote(name, safe='')}" for name in names]
 
 
 async def main() -> int:
@@ -100,7 +116,7 @@ async def main() -> int:
     parser.add_argument("url")
     parser.add_argument("--wiki", default="hrwiki")
     parser.add_argument("--month", default="2025-03")
-    parser.add_argument("--kind", default="article", choices=["article", "sources", "destinations"])
+    parser.add_argument("--kind", default="article", choices=["article", "sources", "destinations", "suggest"])
     parser.add_argument("--rate", type=float, default=200)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--streams", type=int, default=0)
@@ -109,8 +125,7 @@ async def main() -> int:
     asked = parser.parse_args()
     host, port = urlsplit(asked.url).hostname or "127.0.0.1", urlsplit(asked.url).port or 80
     base = f"http://{host}:{port}"
-    names = titles(base, asked.wiki, asked.month, not asked.uniform, int(asked.rate * asked.seconds), asked.seed)
-    paths = [f"/api/v1/{asked.wiki}/{asked.month}/{asked.kind}/{quote(name, safe='')}" for name in names]
+    paths = addresses(base, asked)
     opened: Counter[str] = Counter()
     streams = [asyncio.create_task(hold_stream(host, port, asked.wiki, opened)) for _ in range(asked.streams)]
     while opened["streams 200"] + opened["streams 503"] < asked.streams:
@@ -123,7 +138,7 @@ async def main() -> int:
         task.cancel()
     print(
         f"{len(load.seconds)} requests in {took:.1f} s ({len(load.seconds) / took:.0f}/s), "
-        f"{len(set(names))} titles, connections {len(load.idle)}; "
+        f"{len(set(paths))} addresses, connections {len(load.idle)}; "
         f"p50 {load.percentile(0.5):.1f} ms, p95 {load.percentile(0.95):.1f} ms, p99 {load.percentile(0.99):.1f} ms, "
         f"max {load.percentile(1):.1f} ms; failures {dict(load.failures)}; {dict(opened)}"
     )

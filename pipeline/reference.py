@@ -34,7 +34,11 @@ the shapes of the answers.
 - A title is the last part of the path and may hold slashes; `?title=` takes any title, also `.` and `..`.
 - Every answer carries `generation`, `horizon`, `live_until` and `complete`; every number that live rows add to is
   `{"clicks": 912, "batch": 900, "live": 12}`.
-- Lists take `limit` (1 to 1000) and `next`, the token of the page before; 410 when what it rests on is gone.
+- Lists take `limit` (1 to 1000) and `next`, the token of the page before; 410 when what it rests on is gone. The header
+  `Total-Count` tells how many rows a list or a download has; `HEAD` gives it without the rows.
+- Each word of a search begins another word of a title; case, accents and the order of words do not count.
+- Parameters are given once, but for `title` of `articles` and `trail` of `explore`. `POST` only asks, for lists that an
+  address has no room for; its body may have 128 KiB.
 - An error is `application/problem+json` (RFC 9457). Answers have an `ETag`; unknown parameters are refused.
 
 | route | what | parameters |

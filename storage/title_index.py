@@ -33,10 +33,13 @@ CHUNK = 131_072
 HITS_BYTES = 32 << 20
 #: So many numbers are made distinct by sorting, more by marking all articles that are among them.
 SORTED_NUMBERS = 100_000
+#: So many articles of one word are tested for the others at a time, until there are enough.
+TESTED_NUMBERS = 16_384
 
 Numbers = npt.NDArray[np.int32]
 VOCABULARY = "vocabulary"
 _ARRAYS = ("clicks", "article_offsets", "articles", "word_offsets", "words", "heads")
+NO_NUMBERS: Numbers = np.zeros(0, np.int32)
 _ENCODED = pa.dictionary(pa.int32(), pa.large_string())
 
 
@@ -116,8 +119,7 @@ class TitleIndex:
     def suggest(self, query: str, limit: int) -> pa.Table:
         """The first hits of a query: HITS."""
         words = query_words(query)
-        found = self._first(self._parse(words), limit) if words else None
-        return self._rows(self._all(words)[:limit] if found is None else found)
+        return self._rows(self._first(self._parse(words), limit) if words else NO_NUMBERS)
 
     def search(self, query: str, after: int, limit: int) -> tuple[pa.Table, int]:
         """Hits of a query with a position > after (HITS), and how many there are in all."""
@@ -144,8 +146,8 @@ class TitleIndex:
             found.append(_Word((first, end), articles, sum(other.startswith(word) for other in words)))
         return sorted(found, key=lambda word: word.width)
 
-    def _first(self, asked: list[_Word], limit: int) -> Numbers | None:
-        """The first hits; None when the heads of blocks do not tell."""
+    def _first(self, asked: list[_Word], limit: int) -> Numbers:
+        """The first hits, from the heads of blocks where these tell."""
         articles = asked[0].articles
         first, last = -(-articles.start // BLOCK), articles.stop // BLOCK
         if last - first < 2:
@@ -155,14 +157,23 @@ class TitleIndex:
         found = _distinct(np.concatenate([heads.ravel(), *edges]))
         # What is not above the smallest end of a head is in the heads or at the edges.
         hits = self._having(asked, found[: np.searchsorted(found, heads[:, -1].min(), side="right")])
-        return hits[:limit] if len(hits) >= limit else None
+        return hits[:limit] if len(hits) >= limit else self._first_of_all(asked, limit)
+
+    def _first_of_all(self, asked: list[_Word], limit: int) -> Numbers:
+        """The first hits among all articles of the first word, of which as many are tested as it takes."""
+        articles, hits = self._of(asked[0]), NO_NUMBERS
+        for start in range(0, len(articles), TESTED_NUMBERS):
+            hits = np.concatenate([hits, self._having(asked, articles[start : start + TESTED_NUMBERS])])
+            if len(hits) >= limit:
+                break
+        return hits[:limit]
 
     def _all(self, words: list[str]) -> Numbers:
         """All hits, ascending."""
         known = self._hits.get(tuple(words))
         if known is None:
             asked = self._parse(words)
-            hits = self._having(asked, self._of(asked[0])) if asked else np.zeros(0, np.int32)
+            hits = self._having(asked, self._of(asked[0])) if asked else NO_NUMBERS
             known = self._hits.put(tuple(words), hits, hits.nbytes)
         return known
 

@@ -1,7 +1,8 @@
 """The neighbourhood of an article as a picture: where clicks came from on the left, where they went on the right.
 
-Names, lines as wide as their clicks and a bar that they meet at, as lengths and points for an SVG. Drawn on the server,
-so that it needs no JavaScript; once for wide screens and once for narrow ones, on which names stand above their lines.
+Names, lines as wide as their clicks (each side on a scale of its own) and a bar that they meet at, as lengths and
+points for an SVG. Drawn on the server, so that it needs no JavaScript; once for wide screens and once for narrow ones,
+on which names stand above their lines.
 """
 
 from __future__ import annotations
@@ -40,9 +41,8 @@ def neighbourhood(title: str, sources: Sequence[Any], destinations: Sequence[Any
     :param sources: rows of :func:`.tables.neighbours_table`, and its rest; those without clicks are left out.
     """
     sides = [[row for row in rows if row and row["clicks"]["clicks"]] for rows in (sources, destinations)]
-    most = max((row["clicks"]["clicks"] for rows in sides for row in rows), default=1)
     tall = shape.row * max(1, *map(len, sides))
-    drawn = [_side(rows, place == 0, most, tall, shape) for place, rows in enumerate(sides)]
+    drawn = [_side(rows, place == 0, tall, shape) for place, rows in enumerate(sides)]
     bar = max(shape.widest, *(sum(one["width"] for one in rows) for rows in drawn))
     return {
         "width": shape.width,
@@ -59,7 +59,8 @@ def neighbourhood(title: str, sources: Sequence[Any], destinations: Sequence[Any
     }
 
 
-def _side(rows: Sequence[Mapping[str, Any]], left: bool, most: int, tall: float, shape: Shape) -> list[dict[str, Any]]:
+def _side(rows: Sequence[Mapping[str, Any]], left: bool, tall: float, shape: Shape) -> list[dict[str, Any]]:
+    most = max((row["clicks"]["clicks"] for row in rows), default=1)
     widths = [max(shape.thinnest, shape.widest * row["clicks"]["clicks"] / most) for row in rows]
     y = shape.top + (tall - len(rows) * shape.row) / 2 + shape.row / 2
     at = shape.top + (tall - sum(widths)) / 2

@@ -40,13 +40,19 @@ PAGES = {
     "status": "/status",
     "search": "/search?q=clanak",
     "nothing found": "/search?q=qqq",
+    "explore": urls.explore_url(WIKI, MONTH, [HUB, PLAIN, "Nepročitano_pismo"], "fb"),
+    "trail of odd titles": urls.explore_url(
+        WIKI, MONTH, [PLAIN, LONG, HUB, "المملكة_العربية_السعودية"], "fbf", limit=100
+    ),
+    "many articles": urls.articles_url(WIKI, MONTH, [PLAIN, "Nobody", LONG, "المملكة_العربية_السعودية"]),
     "not found": urls.article_url(WIKI, MONTH, "Petar_Zrinjski"),
     "no page": "/nowhere",
 }
 #: One page of each template, and those whose parts differ.
 AUDITED = (
     "home", "article", "sender", "right to left", "destinations", "ranking", "trending", "nothing live", "status",
-    "search", "nothing found", "not found", "path", "no path", "path from nowhere", "path form",
+    "search", "nothing found", "not found", "path", "no path", "path from nowhere", "path form", "explore",
+    "trail of odd titles", "many articles",
 )  # fmt: skip
 Visits = Callable[..., Visit]
 
@@ -74,6 +80,52 @@ def audit(page: Page) -> list[tuple[str, str, str]]:
     """What axe finds: rule, element, how to mend it."""
     violations = Axe().run(page).response["violations"]
     return [(one["id"], node["html"], node["failureSummary"]) for one in violations for node in one["nodes"]]
+
+
+def test_a_trail_is_walked_by_keyboard_alone(visit: Visits) -> None:
+    page = visit().open(urls.explore_url(WIKI, MONTH, [PLAIN]))
+
+    def here() -> str:
+        return str(page.evaluate("document.activeElement.textContent"))
+
+    destinations = page.locator('[data-side="destinations"] [data-step]').all_inner_texts()
+    sources = page.locator('[data-side="sources"] [data-step]').all_inner_texts()
+    for key, expected in (
+        ("ArrowDown", destinations[0]),
+        ("ArrowDown", destinations[1]),
+        ("ArrowUp", destinations[0]),
+        ("ArrowUp", destinations[0]),
+        ("ArrowLeft", sources[0]),
+        ("ArrowLeft", sources[0]),  # there is no step to go back yet
+        ("ArrowDown", sources[1]),
+        ("ArrowRight", destinations[1]),
+        ("ArrowLeft", sources[1]),
+    ):
+        page.keyboard.press(key)
+        assert here() == expected, key
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**{urls.explore_url(WIKI, MONTH, [PLAIN, sources[1].replace(' ', '_')], 'b')}")
+    assert page.locator("h1").inner_text() == sources[1]
+    page.keyboard.press("Backspace")
+    page.wait_for_url(f"**{urls.explore_url(WIKI, MONTH, [PLAIN])}")
+    page.locator("#find").focus()
+    page.keyboard.type("ab")
+    page.keyboard.press("Backspace")
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#find").input_value() == "a"
+
+
+def test_a_trail_and_a_list_work_without_javascript(visit: Visits) -> None:
+    page = visit(java_script_enabled=False).open(urls.explore_url(WIKI, MONTH, [PLAIN]))
+    page.locator('[data-side="destinations"] [data-step]').first.click()
+    assert page.locator(".trail li").count() == 2
+    assert page.locator("svg.hood path").first.is_visible()
+    page.locator("[data-back]").click()
+    assert page.locator(".trail li").count() == 1
+    page.goto(page.url.split(f"/{WIKI}/")[0] + urls.articles_url(WIKI, MONTH))
+    page.locator("#titles").fill("Zagreb\nNobody")
+    page.locator("button >> text=Show numbers").click()
+    assert page.locator("h2").inner_text() == "2 articles, 1 of them not known"
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -181,6 +181,7 @@ def test_first_hits_of_wide_words_are_those_of_a_whole_search(
     monkeypatch.setattr(title_index, "BLOCK", 64)
     monkeypatch.setattr(title_index, "HEAD", 8)
     monkeypatch.setattr(title_index, "SORTED_NUMBERS", 100)
+    monkeypatch.setattr(title_index, "TESTED_NUMBERS", 5)
     numbers = np.random.default_rng(7).integers(0, 60, (900, 3))
     titles = list(dict.fromkeys("_".join(f"w{number}" for number in row) for row in numbers.tolist()))
     index = made(tmp_path, titles, [len(titles) - place // 3 for place in range(len(titles))])

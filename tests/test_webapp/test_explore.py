@@ -272,6 +272,5 @@ def test_a_picture_stays_within_its_frame_and_widths_follow_clicks(
         assert all(0 <= y <= picture["height"] for y in (*points[1::2], row["y"]))
         assert row["name"].endswith("…\u2069") and shape.thinnest <= row["width"] <= shape.widest
     drawn = [row["width"] for row in picture["rows"]]
-    most = max((n for side in counts for n in side), default=1)
-    expected = [max(shape.thinnest, shape.widest * n / most) for side in counts for n in side]
+    expected = [max(shape.thinnest, shape.widest * n / max(side)) for side in counts for n in side]
     assert drawn == pytest.approx(expected, abs=0.06)
