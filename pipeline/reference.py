@@ -35,6 +35,8 @@ the shapes of the answers.
 - Every answer carries `generation`, `horizon`, `live_until` and `complete`; every number that live rows add to is
   `{"clicks": 912, "batch": 900, "live": 12}`.
 - Lists take `limit` (1 to 1000) and `next`, the token of the page before; 410 when what it rests on is gone.
+- Answers about several months carry all of that for each of them; [compare months](../how-to/compare-months.md) tells
+  of these and of WikiNav's routes.
 - An error is `application/problem+json` (RFC 9457). Answers have an `ETag`; unknown parameters are refused.
 
 | route | what | parameters |

@@ -23,6 +23,8 @@ from .problems import PENDING_SECONDS, BadRequest, NotFound
 ARTICLE_ROWS = 12
 TOP_ROWS = 20
 PAGE_ROWS = 100
+#: Months that an article's page reads at most; the JSON has all.
+HISTORY_MONTHS = 24
 
 pages = Blueprint("months_pages", __name__)
 
@@ -312,10 +314,14 @@ def _json_url(wiki: str, month: str, title: str, **query: Any) -> str:
 
 def article_history(wiki: str, month: str, title: str) -> dict[str, Any] | None:
     """What an article's page shows of the other months; None where its wiki has one month only."""
-    if len(months.kept_months(site().serving, wiki)) < 2:
+    kept = months.kept_months(site().serving, wiki)
+    if len(kept) < 2:
         return None
+    shown = kept[-HISTORY_MONTHS:]
+    if month not in shown:
+        shown[0] = month
     try:
-        history = months.history(site().serving, wiki, title)
+        history = months.history(site().serving, wiki, title, shown)
     except NotFound:  # its only month went meanwhile
         return None
     rows = months_tables.history_rows(history)
@@ -329,4 +335,5 @@ def article_history(wiki: str, month: str, title: str) -> dict[str, Any] | None:
         "json_url": urls.title_address(f"{urls.API}/{wiki}/history", title),
         "compare_url": urls.changes_url(wiki, month, title, against=compared) if compared else None,
         "compared": compared,
+        "of": len(kept),
     }

@@ -12,7 +12,7 @@ from .tables import ENTRY_KINDS
 #: Lines and columns of months side by side.
 SERIES = (
     ("all", "All clicks"),
-    ("article", KIND_NAMES["article"]),
+    ("article", "From articles"),
     *((kind, KIND_NAMES[kind]) for kind in ENTRY_KINDS),
 )
 MEASURE_NAMES = {

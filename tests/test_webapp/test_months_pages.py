@@ -145,6 +145,17 @@ def test_an_articles_page_shows_its_months_only_where_there_are_two(client: Flas
     assert "Clicks in by month" not in get(client, urls.article_url(OTHER_WIKI, MONTH, "Zagreb")).text
 
 
+def test_an_articles_page_reads_so_many_months_and_its_own(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("readerflow.webapp.months_pages.HISTORY_MONTHS", 2)
+    assert "of 2 months" not in get(client, PAGES["article"]).text
+    monkeypatch.setattr("readerflow.webapp.months_pages.HISTORY_MONTHS", 1)
+    page = get(client, PAGES["article"])
+    assert "These are 1 of 2 months; the JSON has all." in page.text
+    assert any(row[0].startswith("March 2025") for row in page.rows)
+
+
 @pytest.mark.parametrize(
     ("address", "status"),
     [
