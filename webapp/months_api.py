@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from flask import Response
@@ -45,25 +44,19 @@ def history_by_parameter(path: models.WikiPath, query: models.TitleQuery) -> Res
     return answer_as_it_is(months.history(site().serving, path.wiki, from_request(query.title)))
 
 
-def _compare(
-    path: models.MonthPath, query: shapes.AgainstQuery, build: Callable[[changes.TwoMonths], dict[str, Any]]
-) -> Response:
-    serving = site().serving
-    with changes.two_months(serving, path.wiki, path.month, query.against, query.next) as two:
-        return answer_as_it_is(build(two))
-
-
 @api.get("/<wiki>/<month>/movers", summary="Greatest rises and falls, batch only", responses={200: shapes.Movers})
 def movers(path: models.MonthPath, query: shapes.MoversQuery) -> Response:
+    two = changes.two_generations(site().serving, path.wiki, path.month, query.against, query.next)
     asked = query.by, query.order, query.direction
-    return _compare(path, query, lambda two: changes.movers(site().serving, two, *asked, limit=query.limit))
+    return answer_as_it_is(changes.movers(site().serving, two, *asked, limit=query.limit))
 
 
 @api.get(
     "/<wiki>/<month>/changed-pairs", summary="Pairs that came or went, batch only", responses={200: shapes.ChangedPairs}
 )
 def changed_pairs(path: models.MonthPath, query: shapes.ChangedPairsQuery) -> Response:
-    return _compare(path, query, lambda two: changes.month_pairs(site().serving, two, query.kind, limit=query.limit))
+    two = changes.two_generations(site().serving, path.wiki, path.month, query.against, query.next)
+    return answer_as_it_is(changes.month_pairs(site().serving, two, query.kind, limit=query.limit))
 
 
 @api.get(
@@ -81,9 +74,8 @@ def article_changes_by_parameter(path: models.MonthPath, query: shapes.ChangesTi
 
 
 def _changes(path: models.MonthPath, title: str, query: shapes.ChangesQuery) -> Response:
-    def build(two: changes.TwoMonths) -> dict[str, Any]:
-        return changes.article_pairs(
+    with changes.two_months(site().serving, path.wiki, path.month, query.against, query.next) as two:
+        found = changes.article_pairs(
             two, Side(query.side), from_request(title), kind=query.kind, order=query.order, limit=query.limit
         )
-
-    return _compare(path, query, build)
+    return answer_as_it_is(found)

@@ -96,7 +96,7 @@ def all_months() -> str:
 # Movers and pairs -----------------------------------------------------------------------------------------------------
 
 
-def _pending(wiki: str, month: str, page: str, error: ChangesPending) -> Response:
+def _pending(wiki: str, month: str, page: str) -> Response:
     """A page that says that a comparison is being worked out, and asks again by itself."""
     text = render(
         "message.html",
@@ -138,11 +138,11 @@ def movers(wiki: str, month: str) -> str | Response:
     limit = PAGE_ROWS if asked.direction else TOP_ROWS
     shown = (asked.direction,) if asked.direction else DIRECTIONS
     try:
-        with changes.two_months(serving, wiki, month, asked.against, asked.next) as two:
-            found = [changes.movers(serving, two, asked.by, asked.order, one, limit=limit) for one in shown]
-            frame = _frame(two)
-    except ChangesPending as error:
-        return _pending(wiki, month, "movers", error)
+        two = changes.two_generations(serving, wiki, month, asked.against, asked.next)
+        found = [changes.movers(serving, two, asked.by, asked.order, one, limit=limit) for one in shown]
+    except ChangesPending:
+        return _pending(wiki, month, "movers")
+    frame = _frame(two)
     change = "change_per_day" if asked.order == "clicks" else "change_share"
     address = partial(urls.movers_url, wiki, month, against=frame["against"], by=asked.by, order=asked.order)
     return render(
@@ -181,11 +181,11 @@ def changed_pairs(wiki: str, month: str) -> str | Response:
     limit = PAGE_ROWS if asked.kind else TOP_ROWS
     shown = (asked.kind,) if asked.kind else ("new", "vanished")
     try:
-        with changes.two_months(serving, wiki, month, asked.against, asked.next) as two:
-            found = [changes.month_pairs(serving, two, one, limit=limit) for one in shown]
-            frame = _frame(two)
-    except ChangesPending as error:
-        return _pending(wiki, month, "changed-pairs", error)
+        two = changes.two_generations(serving, wiki, month, asked.against, asked.next)
+        found = [changes.month_pairs(serving, two, one, limit=limit) for one in shown]
+    except ChangesPending:
+        return _pending(wiki, month, "changed-pairs")
+    frame = _frame(two)
     address = partial(urls.changed_pairs_url, wiki, month, against=frame["against"])
     return render(
         "changed_pairs.html",
