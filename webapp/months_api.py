@@ -14,41 +14,39 @@ from readerflow.storage.serving_views import Side
 from . import changes, models, months
 from . import months_models as shapes
 from .context import site
-from .exchange import etag_of, json_response, not_modified, tagged
+from .replies import reply_as_it_is
 
 api = APIBlueprint(
     "months_api", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="months", description="Read-only.")]
 )
 
 
-def answer_as_it_is(answer: dict[str, Any]) -> Response:
-    """Answer with a tag of all of the answer."""
-    etag = etag_of(answer)
-    response = tagged(Response(status=304) if not_modified(etag) else json_response(answer), etag)
+def _reply(answer: dict[str, Any]) -> Response:
+    response = reply_as_it_is(answer)
     response.headers["Total-Count"] = str(answer["total"])
     return response
 
 
 @api.get("/months", summary="Totals of months and wikis side by side", responses={200: shapes.Months})
 def all_months(query: shapes.MonthsQuery) -> Response:
-    return answer_as_it_is(months.months(site().serving, query.wiki, query.month))
+    return _reply(months.months(site().serving, query.wiki, query.month))
 
 
 @api.get("/<wiki>/history/<title:title>", summary="An article in every month", responses={200: shapes.History})
 def history(path: shapes.HistoryPath, query: models.Nothing) -> Response:
-    return answer_as_it_is(months.history(site().serving, path.wiki, from_request(path.title)))
+    return _reply(months.history(site().serving, path.wiki, from_request(path.title)))
 
 
 @api.get("/<wiki>/history", summary="The same, by parameter", responses={200: shapes.History})
 def history_by_parameter(path: models.WikiPath, query: models.TitleQuery) -> Response:
-    return answer_as_it_is(months.history(site().serving, path.wiki, from_request(query.title)))
+    return _reply(months.history(site().serving, path.wiki, from_request(query.title)))
 
 
 @api.get("/<wiki>/<month>/movers", summary="Greatest rises and falls, batch only", responses={200: shapes.Movers})
 def movers(path: models.MonthPath, query: shapes.MoversQuery) -> Response:
     two = changes.two_generations(site().serving, path.wiki, path.month, query.against, query.next)
     asked = query.by, query.order, query.direction
-    return answer_as_it_is(changes.movers(site().serving, two, *asked, limit=query.limit))
+    return _reply(changes.movers(site().serving, two, *asked, limit=query.limit))
 
 
 @api.get(
@@ -56,7 +54,7 @@ def movers(path: models.MonthPath, query: shapes.MoversQuery) -> Response:
 )
 def changed_pairs(path: models.MonthPath, query: shapes.ChangedPairsQuery) -> Response:
     two = changes.two_generations(site().serving, path.wiki, path.month, query.against, query.next)
-    return answer_as_it_is(changes.month_pairs(site().serving, two, query.kind, limit=query.limit))
+    return _reply(changes.month_pairs(site().serving, two, query.kind, limit=query.limit))
 
 
 @api.get(
@@ -78,4 +76,4 @@ def _changes(path: models.MonthPath, title: str, query: shapes.ChangesQuery) -> 
         found = changes.article_pairs(
             two, Side(query.side), from_request(title), kind=query.kind, order=query.order, limit=query.limit
         )
-    return answer_as_it_is(found)
+    return _reply(found)
