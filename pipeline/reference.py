@@ -39,6 +39,8 @@ the shapes of the answers.
 - Each word of a search begins another word of a title; case, accents and the order of words do not count.
 - Parameters are given once, but for `title` of `articles` and `trail` of `explore`. `POST` only asks, for lists that an
   address has no room for; its body may have 128 KiB.
+- Answers about several months carry all of that for each of them; [compare months](../how-to/compare-months.md) tells
+  of these and of WikiNav's routes.
 - An error is `application/problem+json` (RFC 9457). Answers have an `ETag`; unknown parameters are refused.
 
 | route | what | parameters |

@@ -7,6 +7,7 @@ joined lies in a scratch file until the lists are drawn from it.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from .title_files import place_of
 #: Rows of a stream that are joined at once.
 PIECE_ROWS = 250_000
 MEMORY = "512MB"
+#: How the names of folders begin that hold what is being worked out.
+SCRATCH = "working-"
 
 Batches = Iterable[pa.RecordBatch]
 
@@ -198,22 +201,13 @@ def write_pairs(path: Path, now: Batches, before: Batches, stop: Callable[[], No
 
 @contextmanager
 def _scratch(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database in a file beside ``path`` that goes with the block; it holds what memory should not."""
-    file = path.with_suffix(".scratch")
-    _remove(file)  # of a process that died
-    spill = str(path.with_suffix(".spill"))
-    try:
-        with duckdb.connect(
-            str(file), config={"threads": 1, "memory_limit": MEMORY, "temp_directory": spill}
-        ) as connection:
+    """A database in a folder beside ``path`` that goes with the block; it holds what memory should not."""
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=path.parent) as folder:
+        spill = str(Path(folder) / "spill")
+        config: dict[str, str | bool | int | float | list[str]]
+        config = {"threads": 1, "memory_limit": MEMORY, "temp_directory": spill}
+        with duckdb.connect(str(Path(folder) / "scratch.duckdb"), config=config) as connection:
             yield connection
-    finally:
-        _remove(file)
-
-
-def _remove(file: Path) -> None:
-    for path in file.parent.glob(f"{file.name}*"):
-        path.unlink()
 
 
 def _join(

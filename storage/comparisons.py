@@ -8,7 +8,9 @@ and disk are bounded, while whoever asks is told to come back. :mod:`.change_lis
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -16,10 +18,13 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 
+from readerflow.common.errors import ReaderFlowError
+
 from .batch_views import Manifest, View
-from .change_lists import write_movers, write_pairs
+from .change_lists import SCRATCH, write_movers, write_pairs
 from .changes import Changes
 from .freshness import covered_hours
 from .serving_views import ChangesPending, QueryTooLong
@@ -33,6 +38,12 @@ RETRY_SECONDS = 3_600.0
 KEPT_FILES = 200
 
 Write = Callable[[Path, Manifest, Manifest], None]
+
+log = logging.getLogger(__name__)
+
+
+class ComparisonFailed(ReaderFlowError):
+    """The disk is full, the folder can't be written, or a file in it is damaged."""
 
 
 class Comparisons:
@@ -95,7 +106,11 @@ class Comparisons:
     def _open(self, path: Path) -> Changes | None:
         try:
             found = Changes(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, KeyError) as error:  # Arrow's are among them
+            log.warning("%s is damaged and worked out anew: %s", path, error)
+            path.unlink(missing_ok=True)
             return None
         os.utime(path)  # so that what is asked for stays
         if len(self._opened) >= KEPT_FILES:
@@ -109,12 +124,15 @@ class Comparisons:
             with (self._folder / "working.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not path.exists():
-                    write(path, now, before)
                     self._drop_old()
+                    write(path, now, before)
             found = Changes(path)
         except QueryTooLong as error:
             self._given_up[path] = time.monotonic() + RETRY_SECONDS
             future.set_exception(error)
+        except (OSError, duckdb.Error, pa.ArrowException) as error:
+            log.exception("comparison %s failed", path.name)
+            future.set_exception(ComparisonFailed(f"the comparison could not be worked out in {self._folder}: {error}"))
         except BaseException as error:
             future.set_exception(error)
         else:
@@ -148,7 +166,9 @@ class Comparisons:
         return QueryTooLong(f"the comparison took longer than {self._limit_seconds:g} s and was given up")
 
     def _drop_old(self) -> None:
-        """Remove the files that nobody has opened for longest."""
+        """Remove the files that nobody has opened for longest, and what a process left that died at work."""
+        for folder in self._folder.glob(f"{SCRATCH}*"):
+            shutil.rmtree(folder, ignore_errors=True)
         files = sorted(self._folder.glob("*.arrow"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in files[KEPT_FILES:]:
+        for path in files[KEPT_FILES - 1 :]:
             path.unlink(missing_ok=True)

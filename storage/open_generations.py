@@ -27,7 +27,8 @@ from .serving_views import QueryTooLong
 from .title_files import Titles
 from .title_index import TitleIndex
 
-MAX_OPEN = 8
+#: Months side by side read one generation each; an open one takes 7 MB and what it has cached.
+MAX_OPEN = 32
 WATCH_SECONDS = 0.1
 #: What a process remembers of a generation: answers of hot articles, not those with thousands of rows.
 REMEMBERED_QUERIES, REMEMBERED_ROWS = 5_000, 500

@@ -40,7 +40,7 @@ _PAIRS = {Side.SOURCES: "in_pairs", Side.DESTINATIONS: "out_pairs"}
 
 @dataclass(frozen=True)
 class TwoMonths:
-    """Readings of two months of a wiki, and what each covers."""
+    """Readings of two months of a wiki, and what each covers; what is not read stays true after they were closed."""
 
     now: Reading
     before: Reading
@@ -120,6 +120,14 @@ def two_months(
                 )
             names.append(at.generation)
         yield TwoMonths(now, before, page or ChangesPage(names[0], names[1], 0))
+
+
+def two_generations(
+    serving: ServingViews, wiki: str, month: str, against: str | None, token: str | None = None
+) -> TwoMonths:
+    """As :func:`two_months`, for what is worked out apart: who waits for it must not hold a place to read."""
+    with two_months(serving, wiki, month, against, token) as two:
+        return two
 
 
 def _following(two: TwoMonths, shown: int, kept: int) -> str | None:

@@ -6,7 +6,7 @@ and one that is not over yet has fewer, so that clicks also come per day covered
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -93,14 +93,17 @@ def kept_months(serving: ServingViews, wiki: str) -> list[str]:
     return [month for name, month in serving.months() if name == wiki]
 
 
-def history(serving: ServingViews, wiki: str, title: str) -> dict[str, Any]:
+def history(serving: ServingViews, wiki: str, title: str, only: Collection[str] | None = None) -> dict[str, Any]:
     """An article's numbers in each month of its wiki, the oldest first; null in a month that has not heard of it.
 
+    :param only: the months to read; all of them when None.
     :raises NotFound: when no month has, with ``near`` of the newest month, or there is no month.
     """
     check_wiki(wiki)
     items = []
     for month in kept_months(serving, wiki):
+        if only is not None and month not in only:
+            continue
         with suppress(NoGeneration), serving.read(wiki, month) as reading:
             items.append(_month_of(reading, title))
     if not items:

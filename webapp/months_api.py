@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from flask import Response
@@ -15,55 +14,47 @@ from readerflow.storage.serving_views import Side
 from . import changes, models, months
 from . import months_models as shapes
 from .context import site
-from .exchange import etag_of, json_response, not_modified, tagged
+from .replies import reply_as_it_is
 
 api = APIBlueprint(
     "months_api", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="months", description="Read-only.")]
 )
 
 
-def answer_as_it_is(answer: dict[str, Any]) -> Response:
-    """Answer with a tag of all of the answer."""
-    etag = etag_of(answer)
-    response = tagged(Response(status=304) if not_modified(etag) else json_response(answer), etag)
+def _reply(answer: dict[str, Any]) -> Response:
+    response = reply_as_it_is(answer)
     response.headers["Total-Count"] = str(answer["total"])
     return response
 
 
 @api.get("/months", summary="Totals of months and wikis side by side", responses={200: shapes.Months})
 def all_months(query: shapes.MonthsQuery) -> Response:
-    return answer_as_it_is(months.months(site().serving, query.wiki, query.month))
+    return _reply(months.months(site().serving, query.wiki, query.month))
 
 
 @api.get("/<wiki>/history/<title:title>", summary="An article in every month", responses={200: shapes.History})
 def history(path: shapes.HistoryPath, query: models.Nothing) -> Response:
-    return answer_as_it_is(months.history(site().serving, path.wiki, from_request(path.title)))
+    return _reply(months.history(site().serving, path.wiki, from_request(path.title)))
 
 
 @api.get("/<wiki>/history", summary="The same, by parameter", responses={200: shapes.History})
 def history_by_parameter(path: models.WikiPath, query: models.TitleQuery) -> Response:
-    return answer_as_it_is(months.history(site().serving, path.wiki, from_request(query.title)))
-
-
-def _compare(
-    path: models.MonthPath, query: shapes.AgainstQuery, build: Callable[[changes.TwoMonths], dict[str, Any]]
-) -> Response:
-    serving = site().serving
-    with changes.two_months(serving, path.wiki, path.month, query.against, query.next) as two:
-        return answer_as_it_is(build(two))
+    return _reply(months.history(site().serving, path.wiki, from_request(query.title)))
 
 
 @api.get("/<wiki>/<month>/movers", summary="Greatest rises and falls, batch only", responses={200: shapes.Movers})
 def movers(path: models.MonthPath, query: shapes.MoversQuery) -> Response:
+    two = changes.two_generations(site().serving, path.wiki, path.month, query.against, query.next)
     asked = query.by, query.order, query.direction
-    return _compare(path, query, lambda two: changes.movers(site().serving, two, *asked, limit=query.limit))
+    return _reply(changes.movers(site().serving, two, *asked, limit=query.limit))
 
 
 @api.get(
     "/<wiki>/<month>/changed-pairs", summary="Pairs that came or went, batch only", responses={200: shapes.ChangedPairs}
 )
 def changed_pairs(path: models.MonthPath, query: shapes.ChangedPairsQuery) -> Response:
-    return _compare(path, query, lambda two: changes.month_pairs(site().serving, two, query.kind, limit=query.limit))
+    two = changes.two_generations(site().serving, path.wiki, path.month, query.against, query.next)
+    return _reply(changes.month_pairs(site().serving, two, query.kind, limit=query.limit))
 
 
 @api.get(
@@ -81,9 +72,8 @@ def article_changes_by_parameter(path: models.MonthPath, query: shapes.ChangesTi
 
 
 def _changes(path: models.MonthPath, title: str, query: shapes.ChangesQuery) -> Response:
-    def build(two: changes.TwoMonths) -> dict[str, Any]:
-        return changes.article_pairs(
+    with changes.two_months(site().serving, path.wiki, path.month, query.against, query.next) as two:
+        found = changes.article_pairs(
             two, Side(query.side), from_request(title), kind=query.kind, order=query.order, limit=query.limit
         )
-
-    return _compare(path, query, build)
+    return _reply(found)

@@ -23,6 +23,8 @@ from .problems import PENDING_SECONDS, BadRequest, NotFound
 ARTICLE_ROWS = 12
 TOP_ROWS = 20
 PAGE_ROWS = 100
+#: Months that an article's page reads at most; the JSON has all.
+HISTORY_MONTHS = 24
 
 pages = Blueprint("months_pages", __name__)
 
@@ -94,7 +96,7 @@ def all_months() -> str:
 # Movers and pairs -----------------------------------------------------------------------------------------------------
 
 
-def _pending(wiki: str, month: str, page: str, error: ChangesPending) -> Response:
+def _pending(wiki: str, month: str, page: str) -> Response:
     """A page that says that a comparison is being worked out, and asks again by itself."""
     text = render(
         "message.html",
@@ -136,11 +138,11 @@ def movers(wiki: str, month: str) -> str | Response:
     limit = PAGE_ROWS if asked.direction else TOP_ROWS
     shown = (asked.direction,) if asked.direction else DIRECTIONS
     try:
-        with changes.two_months(serving, wiki, month, asked.against, asked.next) as two:
-            found = [changes.movers(serving, two, asked.by, asked.order, one, limit=limit) for one in shown]
-            frame = _frame(two)
-    except ChangesPending as error:
-        return _pending(wiki, month, "movers", error)
+        two = changes.two_generations(serving, wiki, month, asked.against, asked.next)
+        found = [changes.movers(serving, two, asked.by, asked.order, one, limit=limit) for one in shown]
+    except ChangesPending:
+        return _pending(wiki, month, "movers")
+    frame = _frame(two)
     change = "change_per_day" if asked.order == "clicks" else "change_share"
     address = partial(urls.movers_url, wiki, month, against=frame["against"], by=asked.by, order=asked.order)
     return render(
@@ -179,11 +181,11 @@ def changed_pairs(wiki: str, month: str) -> str | Response:
     limit = PAGE_ROWS if asked.kind else TOP_ROWS
     shown = (asked.kind,) if asked.kind else ("new", "vanished")
     try:
-        with changes.two_months(serving, wiki, month, asked.against, asked.next) as two:
-            found = [changes.month_pairs(serving, two, one, limit=limit) for one in shown]
-            frame = _frame(two)
-    except ChangesPending as error:
-        return _pending(wiki, month, "changed-pairs", error)
+        two = changes.two_generations(serving, wiki, month, asked.against, asked.next)
+        found = [changes.month_pairs(serving, two, one, limit=limit) for one in shown]
+    except ChangesPending:
+        return _pending(wiki, month, "changed-pairs")
+    frame = _frame(two)
     address = partial(urls.changed_pairs_url, wiki, month, against=frame["against"])
     return render(
         "changed_pairs.html",
@@ -312,10 +314,14 @@ def _json_url(wiki: str, month: str, title: str, **query: Any) -> str:
 
 def article_history(wiki: str, month: str, title: str) -> dict[str, Any] | None:
     """What an article's page shows of the other months; None where its wiki has one month only."""
-    if len(months.kept_months(site().serving, wiki)) < 2:
+    kept = months.kept_months(site().serving, wiki)
+    if len(kept) < 2:
         return None
+    shown = kept[-HISTORY_MONTHS:]
+    if month not in shown:
+        shown[0] = month
     try:
-        history = months.history(site().serving, wiki, title)
+        history = months.history(site().serving, wiki, title, shown)
     except NotFound:  # its only month went meanwhile
         return None
     rows = months_tables.history_rows(history)
@@ -329,4 +335,5 @@ def article_history(wiki: str, month: str, title: str) -> dict[str, Any] | None:
         "json_url": urls.title_address(f"{urls.API}/{wiki}/history", title),
         "compare_url": urls.changes_url(wiki, month, title, against=compared) if compared else None,
         "compared": compared,
+        "of": len(kept),
     }

@@ -12,7 +12,7 @@ from .tables import ENTRY_KINDS
 #: Lines and columns of months side by side.
 SERIES = (
     ("all", "All clicks"),
-    ("article", KIND_NAMES["article"]),
+    ("article", "From articles"),
     *((kind, KIND_NAMES[kind]) for kind in ENTRY_KINDS),
 )
 MEASURE_NAMES = {
@@ -83,7 +83,9 @@ def daily(value: float | None) -> str:
 
 
 def signed_daily(value: float) -> str:
-    """A change in clicks a day."""
+    """A change in clicks a day; what would round to 0.00 says so."""
+    if 0 < abs(value) < 0.005:
+        return f"≈{NARROW_SPACE}0"
     return _signed(value, daily(abs(value)))
 
 

@@ -25,6 +25,7 @@ from .context import LATEST, envelope, resolve_month, site
 from .exchange import etag_of, json_response, not_modified, tagged
 from .merge import merge_article, merge_neighbours
 from .problems import BadRequest, NotFound
+from .replies import reply_as_it_is
 from .urls import API, address
 
 #: Rows that a request reads at most, with those before ``start``.
@@ -53,8 +54,7 @@ def meta(query: models.Nothing) -> Response:
         raise NotFound("no month has been loaded yet")
     newest = max(month for month, _ in months)
     answer = {"month": newest, "languages": [code for month, code in months if month == newest]}
-    etag = etag_of(answer)
-    return tagged(Response(status=304) if not_modified(etag) else json_response(answer), etag)
+    return reply_as_it_is(answer)
 
 
 @api.get(

@@ -17,7 +17,7 @@ from readerflow.storage import comparisons
 from readerflow.storage.batch_views import BATCH_SCHEMAS, Manifest, NoGeneration, View
 from readerflow.storage.change_lists import aligned, write_movers, write_pairs
 from readerflow.storage.changes import DIRECTIONS, KEPT_ROWS, MEASURES, MOVER, ORDERS, PAIR, Changes, mover_list
-from readerflow.storage.comparisons import Comparisons
+from readerflow.storage.comparisons import ComparisonFailed, Comparisons
 from readerflow.storage.serving_views import ChangesPending, QueryTooLong
 from tests.manifests import manifest_of
 
@@ -235,6 +235,31 @@ def test_files_that_nobody_opens_go_first(tmp_path: Path, exports: Exports, monk
         "movers-g2-o2.arrow",
         "movers-g2-o3.arrow",
     ]
+
+
+def test_a_folder_that_can_not_be_written_is_told_as_a_known_error(tmp_path: Path, exports: Exports) -> None:
+    exports.go.set()
+    (tmp_path / "c").write_text("a file")
+    found = Comparisons(tmp_path / "c", exports, wait_seconds=30)
+    with pytest.raises(ComparisonFailed, match="could not be worked out"):
+        found.movers(NOW, BEFORE)
+
+
+def test_a_damaged_file_is_worked_out_anew(tmp_path: Path, exports: Exports) -> None:
+    exports.go.set()
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "movers-g2-g1.arrow").write_bytes(b"ARROW1 and no more")
+    found = Comparisons(tmp_path / "c", exports, wait_seconds=30).movers(NOW, BEFORE)
+    assert found.kept("in.clicks.rise") == 1
+
+
+def test_what_a_dead_process_left_goes(tmp_path: Path, exports: Exports) -> None:
+    exports.go.set()
+    left = tmp_path / "c" / "working-abc"
+    left.mkdir(parents=True)
+    (left / "scratch.duckdb").write_text("half")
+    Comparisons(tmp_path / "c", exports, wait_seconds=30).movers(NOW, BEFORE)
+    assert not left.exists()
 
 
 def test_facts_survive_hostile_titles(tmp_path: Path) -> None:

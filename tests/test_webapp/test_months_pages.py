@@ -145,6 +145,17 @@ def test_an_articles_page_shows_its_months_only_where_there_are_two(client: Flas
     assert "Clicks in by month" not in get(client, urls.article_url(OTHER_WIKI, MONTH, "Zagreb")).text
 
 
+def test_an_articles_page_reads_so_many_months_and_its_own(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("readerflow.webapp.months_pages.HISTORY_MONTHS", 2)
+    assert "of 2 months" not in get(client, PAGES["article"]).text
+    monkeypatch.setattr("readerflow.webapp.months_pages.HISTORY_MONTHS", 1)
+    page = get(client, PAGES["article"])
+    assert "These are 1 of 2 months; the JSON has all." in page.text
+    assert any(row[0].startswith("March 2025") for row in page.rows)
+
+
 @pytest.mark.parametrize(
     ("address", "status"),
     [
@@ -257,7 +268,9 @@ def test_rates_and_changes_are_as_exact_as_they_are_large() -> None:
     assert [months_tables.daily(n) for n in (0, 0.04, 9.87, 212.4, 12_345.6, None)] == [
         "0", "0.04", "9.9", "212", "12,346", "–"
     ]  # fmt: skip
-    assert [months_tables.signed_daily(n) for n in (0, 1.25, -212.4)] == ["0", "+1.2", "−212"]
+    assert [months_tables.signed_daily(n) for n in (0, 0.0018, 1.25, -212.4)] == [
+        "0", "≈\u202f0", "+1.2", "−212"
+    ]  # fmt: skip
     assert months_tables.signed_ppm(-0.002) == "−2,000\u202fppm"
     assert [months_tables.percent_change(n) for n in (None, 1, 1.25, 0.5, 6.26)] == [
         "–", "0.0\u202f%", "+25.0\u202f%", "−50.0\u202f%", "6.3×"
