@@ -34,6 +34,8 @@ KNOWN = {
     "wiki": (WIKI,),
     "month": (MONTH, "latest"),
     "title": TITLES,
+    "from": TITLES,
+    "to": TITLES,
     "ranking": ("in", "reader_rank", "search"),
     "view": ("articles", "sources", "classes"),
     "q": ("z", "Zag"),
