@@ -154,7 +154,7 @@ def _file(generation: str, view: View, form: Format) -> Iterator[bytes]:
 
 @api.get(
     "/<wiki>/live",
-    summary="Server-sent events: trending, freshness",
+    summary="Server-sent events: classes, trending, freshness",
     responses={200: {"description": "Events, until the client leaves.", "content": {"text/event-stream": {}}}},
 )
 def live(path: models.WikiPath, query: models.Nothing) -> Response:

@@ -1,4 +1,4 @@
-"""Live updates as server-sent events: ``trending`` and ``freshness``, told again whenever the views' version changes.
+"""Live updates as server-sent events: trends, classes and freshness, told again whenever the version of the views changes.
 
 One thread a wiki and process polls the version and prepares the events; all clients of the wiki wait for it. A client
 that was slow or away gets the newest state, not every state in between: events replace what was known, so nothing is
@@ -204,11 +204,13 @@ class Hub:
             month = live_month(site().serving, wiki)
             with site().serving.read(wiki, month) as reading:
                 now = envelope(reading.snapshot)
+                classes = answers.overview(reading)
                 windows = {
                     str(window): answers.trending(reading, window, limit=LIVE_ROWS) for window in answers.WINDOWS
                 }
         trends = {"wiki": wiki, "month": month, "windows": windows}
-        return event("freshness", version, to_json(now)) + event("trending", version, to_json(trends))
+        told = {"classes": classes, "trending": trends, "freshness": now}
+        return b"".join(event(name, version, to_json(data)) for name, data in told.items())
 
 
 def hub() -> Hub:

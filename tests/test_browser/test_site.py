@@ -365,3 +365,22 @@ def test_the_first_load_of_an_article_is_at_most_500_kb(visit: Visits) -> None:
 def test_reduced_motion_is_honoured(visit: Visits) -> None:
     page = visit(reduced_motion="reduce").open("/")
     assert page.evaluate("getComputedStyle(document.querySelector('.btn')).transitionDuration") == "0s"
+
+
+def test_a_number_tells_of_what_it_is_made_and_from_when(visit: Visits) -> None:
+    visited = visit()
+    page = visited.open(ARTICLE)
+    figure = page.locator(".figures [data-batch]").first
+    tip = page.locator(".origin")
+    assert tip.is_hidden()
+    figure.hover()
+    said = tip.inner_text()
+    batch, live = (figure.get_attribute(f"data-{part}") for part in ("batch", "live"))
+    generation = page.locator("#fresh").get_attribute("data-generation")
+    assert f"{batch} from the batch views up to 31 March, 00:00 UTC, generation {generation}" in said
+    assert f"{live} live from then to 1 April, 00:00 UTC" in said
+    page.keyboard.press("Escape")
+    assert tip.is_hidden()
+    page.locator("td[data-batch]").first.click()
+    assert "from the batch views" in tip.inner_text()
+    assert visited.violations() == []

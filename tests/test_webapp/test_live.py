@@ -67,6 +67,7 @@ def test_a_client_gets_freshness_and_trends_at_once_and_again_when_they_change(a
         assert next(chunks) == b"retry: 5000\n\n"
         first = events(next(chunks))
         models.Envelope.model_validate(first["freshness"][1])
+        models.Overview.model_validate(first["classes"][1])
         windows = first["trending"][1]["windows"]
         assert isinstance(windows, dict)
         models.Trending.model_validate(windows["1"])
