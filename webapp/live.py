@@ -1,4 +1,4 @@
-"""Live updates as server-sent events: trends, classes and freshness, told again whenever the version of the views changes.
+"""Live updates as server-sent events: trends, classes and freshness, told again whenever the views' version changes.
 
 One thread a wiki and process polls the version and prepares the events; all clients of the wiki wait for it. A client
 that was slow or away gets the newest state, not every state in between: events replace what was known, so nothing is

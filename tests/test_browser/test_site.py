@@ -26,6 +26,7 @@ PAGES = {
     "sender": urls.article_url(WIKI, MONTH, SENDER),
     "long title": urls.article_url(WIKI, MONTH, LONG),
     "right to left": urls.article_url(WIKI, MONTH, "المملكة_العربية_السعودية"),
+    "Japanese": urls.article_url(WIKI, MONTH, "日本国憲法第9条"),
     "sources": urls.neighbours_url(WIKI, MONTH, "sources", HUB),
     "destinations": urls.neighbours_url(WIKI, MONTH, "destinations", PLAIN),
     "ranking": urls.ranking_url(WIKI, MONTH, "in"),
@@ -37,6 +38,7 @@ PAGES = {
     "no path": urls.path_url(WIKI, MONTH, HUB, SENDER),
     "path from nowhere": urls.path_url(WIKI, MONTH, "Zagrxeb", HUB),
     "path form": urls.path_url(WIKI, MONTH),
+    "months": "/months",
     "status": "/status",
     "search": "/search?q=clanak",
     "nothing found": "/search?q=qqq",
@@ -52,7 +54,7 @@ PAGES = {
 AUDITED = (
     "home", "article", "sender", "right to left", "destinations", "ranking", "trending", "nothing live", "status",
     "search", "nothing found", "not found", "path", "no path", "path from nowhere", "path form", "explore",
-    "trail of odd titles", "many articles",
+    "trail of odd titles", "many articles", "months",
 )  # fmt: skip
 Visits = Callable[..., Visit]
 
