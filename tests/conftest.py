@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,3 +93,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         asked = {"cluster", "spark_cluster"} & set(getattr(item, "fixturenames", ()))
         if asked or "spark" in item.nodeid or item.path.stem in SPARK_TESTS:
             item.add_marker(pytest.mark.cluster)
+            if not (os.environ.get("CI") or os.environ.get("JAVA_HOME") or shutil.which("java")):
+                item.add_marker(pytest.mark.skip("Java 17 is missing; 'readerflow doctor' says how to get it"))
