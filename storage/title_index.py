@@ -111,7 +111,8 @@ class TitleIndex:
 
     def __init__(self, folder: Path) -> None:
         """:raises FileNotFoundError: when it is not there."""
-        arrays = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)
+        # Plain arrays over the maps: each slice of a memmap costs as much as a look-up.
+        arrays = (np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in _ARRAYS)
         self._clicks, self._article_offsets, self._articles, self._word_offsets, self._words, self._heads = arrays
         self._titles, self._vocabulary = Titles(folder), Titles(folder, VOCABULARY)
         self._hits: Recent[Numbers] = Recent(HITS_BYTES)

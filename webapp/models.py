@@ -448,6 +448,9 @@ class Exports(Answer):
 class Limits(Answer):
     limit: int
     default_limit: int
+    titles: int = Field(description="Of one list of articles.")
+    trail: int = Field(description="Articles of a trail.")
+    neighbours: int = Field(description="On each side of a trail's last article.")
     live_clients: int
 
 

@@ -14,8 +14,9 @@ from readerflow.storage.batch_views import RANKINGS, Manifest, NoGeneration, Vie
 from readerflow.storage.serving_views import Reading, ServingViews, Snapshot
 
 from .context import envelope, site
-from .models import DEFAULT_LIMIT, MAX_LIMIT
+from .models import DEFAULT_LIMIT, MAX_LIMIT, MAX_NEIGHBOURS, MAX_TITLES
 from .problems import NotFound
+from .trails import MAX_TRAIL
 
 WINDOWS = (1, 6, 24)
 SPARKLINE_HOURS = 24
@@ -182,7 +183,14 @@ def meta(serving: ServingViews) -> dict[str, Any]:
         "rankings": list(RANKINGS),
         "windows": list(WINDOWS),
         "exports": {"views": [view.value for view in View], "formats": list(FORMATS)},
-        "limits": {"limit": MAX_LIMIT, "default_limit": DEFAULT_LIMIT, "live_clients": site().live_clients},
+        "limits": {
+            "limit": MAX_LIMIT,
+            "default_limit": DEFAULT_LIMIT,
+            "titles": MAX_TITLES,
+            "trail": MAX_TRAIL,
+            "neighbours": MAX_NEIGHBOURS,
+            "live_clients": site().live_clients,
+        },
         "trends": {
             "threshold": site().trend_threshold,
             "min_clicks": site().trend_min_clicks,

@@ -21,6 +21,7 @@ from readerflow.storage import cassandra_serving, embedded_reading, embedded_ser
 from readerflow.storage.batch_views import NoGeneration, View
 from readerflow.storage.click_graph import ClickGraph, Links
 from readerflow.storage.embedded_serving import EmbeddedServing
+from readerflow.storage.generation_files import SEARCH
 from readerflow.storage.log import ActiveSource
 from readerflow.storage.serving_views import ChangesPending, PageKey, QueryTooLong, Reading, ServingViews, Side
 from readerflow.webapp.merge import merge_article, merge_neighbours
@@ -357,6 +358,19 @@ def test_search_and_suggestions_find_words_and_come_by_clicks(store: Store, serv
             rows, total = reading.search("ca", after, limit)
             assert (rows["position"].to_pylist(), total) == (found, 3)
         assert reading.search("", 0, 5)[1] == 0
+
+
+def test_a_generation_that_has_no_word_index_says_what_to_do(store: Store, serving: ServingViews) -> None:
+    """As a version before the index would have written it."""
+    store.publish(CLICKS, 5)
+    (index,) = store.home.rglob(SEARCH)
+    shutil.rmtree(index)
+    with serving.read(WIKI, MONTH) as reading:
+        assert merged(reading, "Zagreb")["in"] > 0
+        with pytest.raises(NoGeneration, match=r"earlier version.*run 'readerflow batch' again"):
+            reading.suggest("zag", 5)
+        with pytest.raises(NoGeneration, match=r"earlier version.*run 'readerflow batch' again"):
+            reading.search("zag", 0, 5)
 
 
 def test_rankings_page_by_position(store: Store, serving: ServingViews) -> None:
