@@ -132,7 +132,7 @@ def _properties(settings: Settings) -> dict[str, str]:
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_PACKAGE / 'common' / 'log4j2.properties'}",
+        "spark.driver.extraJavaOptions": f'"-Dlog4j2.configurationFile={_PACKAGE / "common" / "log4j2.properties"}"',
         "spark.executorEnv.HADOOP_USER_NAME": settings.hdfs_user,
         "spark.hadoop.dfs.replication": str(settings.hdfs_replication),
         # By default a client waits 400 ms for the last block of each small file.

@@ -20,7 +20,7 @@ from functools import partial
 import pyarrow as pa
 
 from readerflow.common.crash import crash_point
-from readerflow.common.errors import ReaderFlowError
+from readerflow.common.errors import ReaderFlowError, Unavailable
 from readerflow.common.months import now
 from readerflow.common.patience import Stop, patiently
 from readerflow.common.progress import Progress, silent
@@ -97,7 +97,12 @@ def archive(
             due = clock() if follow and not stop.is_set() else None
             age = None if due is None else (due, segment_seconds)
             files = total.files
-            list(threads.map(lambda lane, age=age: tries(partial(lane.work, age)), lanes))
+            try:
+                list(threads.map(lambda lane, age=age: tries(partial(lane.work, age)), lanes))
+            except Unavailable:
+                if follow and stop.is_set():
+                    return total  # told to stop while it waited; the log keeps what is left
+                raise
             total = sum((lane.total for lane in lanes), ArchiveResult())
             progress(total.entries, None, f"{total.rejects:,} rejects, {total.duplicates:,} duplicates")
             if due is None:

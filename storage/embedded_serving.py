@@ -228,7 +228,8 @@ class EmbeddedServing:
             return _state(connection.sqlite, wiki, month).version
 
     def stream(self) -> StreamProgress | None:
-        with self._reading() as connection:
+        # Operators ask for it, above all when all places to read are taken.
+        with self._connected() as connection:
             row = connection.sqlite.execute(_CURRENT).fetchone()
             return _progress(row[2]) if row else None
 

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from readerflow.common.crash import crash_point
+from readerflow.common.errors import Unavailable
 from readerflow.common.months import now
 from readerflow.common.patience import Stop, patiently
 from readerflow.common.progress import Progress, silent
@@ -67,17 +68,21 @@ def stream(
         run = Run(log.partitions, archive, batch_views, realtime, trends, clock)
         follower = _Follower(log, realtime, run, batch_entries, beside, clock, wall)
         tries = partial(patiently, stop=stop, limit=None if follow else 0)
-        tries(follower.look_at_ends)
-        tries(partial(run.open, fresh, new_name(wall())))
-        while not stop.is_set():
-            moved = tries(partial(follower.step, follow))
-            tries(run.take_over)
-            trended = tries(partial(follower.update_trends, hurry=not moved))
-            progress(run.taken.entries, run.entries_until(follower.ends), run.note())
-            if not moved and not trended:
-                if not follow:
-                    break
-                stop.wait(poll_seconds)
+        try:
+            tries(follower.look_at_ends)
+            tries(partial(run.open, fresh, new_name(wall())))
+            while not stop.is_set():
+                moved = tries(partial(follower.step, follow))
+                tries(run.take_over)
+                trended = tries(partial(follower.update_trends, hurry=not moved))
+                progress(run.taken.entries, run.entries_until(follower.ends), run.note())
+                if not moved and not trended:
+                    if not follow:
+                        break
+                    stop.wait(poll_seconds)
+        except Unavailable:
+            if not stop.is_set():
+                raise  # else it was told to stop while it waited
         return run.taken
 
 

@@ -117,8 +117,7 @@ def _without_search(asked: PathQuestion) -> tuple[str, str | None]:
     graph, (source, target) = asked.graph, asked.titles
     if source == target:
         return "same", None
-    manifest = asked.at.manifest
-    if not graph.nodes and manifest is not None and manifest.linked_articles:
+    if _not_kept(asked.at, graph):
         return "not_kept", None
     start, end = graph.node(source), graph.node(target)
     if start is None or not graph.out_clicks[start]:
@@ -126,6 +125,11 @@ def _without_search(asked: PathQuestion) -> tuple[str, str | None]:
     if end is None or graph.incoming.offsets[end] == graph.incoming.offsets[end + 1]:
         return "none", "no_link_in"
     return "found", None
+
+
+def _not_kept(at: Snapshot, graph: ClickGraph) -> bool:
+    """Whether the links were too many for the generation to keep its graph."""
+    return not graph.nodes and at.manifest is not None and at.manifest.linked_articles > 0
 
 
 def _node(graph: ClickGraph, title: str) -> int:
@@ -166,14 +170,20 @@ def related(reading: Reading, title: str, limit: int) -> dict[str, Any]:
     """
     if not is_known(reading, title):
         raise no_such_title(reading, title)
-    graph = reading.graph()
+    at, graph = reading.snapshot, reading.graph()
     node = graph.node(title) if graph else None
+    reason = None
+    if graph is None:
+        reason = "no_batch_views"
+    elif node is None:
+        reason = "not_kept" if _not_kept(at, graph) else "no_links"
     return {
-        **envelope(reading.snapshot),
-        **names_of(reading.snapshot.wiki, title),
+        **envelope(at),
+        **names_of(at.wiki, title),
         "measure": RELATED_MEASURE,
         "batch_only": True,
-        "items": _walked(reading.snapshot, graph, node, limit) if graph is not None and node is not None else [],
+        "reason": reason,
+        "items": _walked(at, graph, node, limit) if graph is not None and node is not None else [],
     }
 
 

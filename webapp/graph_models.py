@@ -92,4 +92,5 @@ class Related(Envelope):
     wikipedia: str
     measure: str
     batch_only: bool
+    reason: Literal["no_batch_views", "not_kept", "no_links"] | None = Field(description="Why there are no items.")
     items: list[RelatedItem]

@@ -15,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, H
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from readerflow.common.errors import Unavailable
+from readerflow.common.errors import ReaderFlowError
 
 from . import models
 from .context import site
@@ -100,7 +100,7 @@ class _LiveStreams(Collector):
 
 
 class _Stream(Collector):
-    """How the stream that readers take is doing; nothing while its store does not answer."""
+    """How the stream that readers take is doing; nothing while its store does not answer, or not in time."""
 
     def __init__(self, app: Flask) -> None:
         self._app = app
@@ -109,7 +109,7 @@ class _Stream(Collector):
         try:
             with self._app.app_context():
                 progress = site().serving.stream()
-        except Unavailable:
+        except ReaderFlowError:
             return
         if progress is None:
             return

@@ -378,7 +378,7 @@ def test_a_number_tells_of_what_it_is_made_and_from_when(visit: Visits) -> None:
     figure.hover()
     said = tip.inner_text()
     batch, live = (figure.get_attribute(f"data-{part}") for part in ("batch", "live"))
-    generation = page.locator("#fresh").get_attribute("data-generation")
+    generation = page.locator("#fresh ul").get_attribute("data-generation")
     assert f"{batch} from the batch views up to 31 March, 00:00 UTC, generation {generation}" in said
     assert f"{live} live from then to 1 April, 00:00 UTC" in said
     page.keyboard.press("Escape")

@@ -10,7 +10,7 @@ tip.hidden = true;
 document.body.append(tip);
 
 function told({ dataset }) {
-  const { generation, horizon, until } = fresh.dataset;
+  const { generation, horizon, until } = fresh.querySelector("ul").dataset; // as live updates have left it
   const batch = `batch views up to ${horizon}, generation ${generation}`;
   if (dataset.batch === undefined) return `From the ${batch}. No live part.`;
   if (!generation) return `${dataset.live} live. No batch views yet.`;
@@ -32,7 +32,7 @@ function hide() {
   tip.hidden = true;
 }
 
-if (fresh) {
+if (fresh?.querySelector("ul")) {
   document.addEventListener("pointerover", ({ target, pointerType }) => {
     if (pointerType === "touch" || tip.contains(target)) return;
     const number = target.closest(NUMBERS);
