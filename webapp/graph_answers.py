@@ -26,7 +26,7 @@ from .walks import see_also
 
 MAX_PATHS = 5
 MAX_RELATED = 50
-#: What one request for paths may cost: about a second and a half of one core.
+#: What one request for paths may cost: a second or two of one core.
 MAX_LINKS = 4_000_000
 
 MEASURES = {

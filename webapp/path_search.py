@@ -7,7 +7,7 @@ delta-stepping (Meyer & Sanders 2003). Where both ends know an article they have
 open articles could make a better one, so what it found is the best. An article is not expanded when even the highest
 open value of the other end could not bring it above the best path, or when the other end's value of it is final.
 
-A search looks at some ten thousand links of a graph of millions; all work on links is numpy's, which lets other
+A search looks at some 50,000 links of a graph of millions; all work on links is numpy's, which lets other
 threads run meanwhile.
 """
 
