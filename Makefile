@@ -43,7 +43,7 @@ down: setup ## Stop them; their data stays.
 
 test: setup-dev browser ## Run all checks and tests; they start servers of their own.
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 check: setup-dev ## Lint and type-check; writes nothing.
 	@$(BIN)/ruff format --check .
