@@ -24,6 +24,8 @@ PIECE_ROWS = 250_000
 MEMORY = "512MB"
 #: How the names of folders begin that hold what is being worked out.
 SCRATCH = "working-"
+#: Joined articles, each beside the one row that holds hours and totals of both sides.
+_CHANGED = "changed cross join whole"
 
 Batches = Iterable[pa.RecordBatch]
 
@@ -99,7 +101,7 @@ def write_movers(
 
     :param now: the view ``articles`` of the later generation, ``before`` of the one to compare with.
     :param hours: hours that each of them covers.
-    :param stop: called between pieces; raises to give up.
+    :param stop: called between pieces and lists; raises to give up.
     """
     columns = [f"{side}_{name}" for name in MEASURES for side in ("now", "before")]
     with _scratch(path) as connection:
@@ -111,18 +113,23 @@ def write_movers(
                 {values["before"]} from now full join before on now.article = before.article order by title
         """  # noqa: S608, our own names
         _join(connection, View.ARTICLES, aligned(now, before), joined, stop)
-        sums = _sums(connection, [f"coalesce(sum({column}), 0)::bigint" for column in columns])
-        totals = {name: sums[2 * place : 2 * place + 2] for place, name in enumerate(MEASURES)}
+        sums = ", ".join(f"coalesce(sum({column}), 0)::bigint as {column}_total" for column in columns)
+        connection.execute(
+            "create table whole as select $now::bigint as now_hours, $before::bigint as before_hours, "  # noqa: S608, our own names
+            f"{sums} from changed",
+            {"now": hours[0], "before": hours[1]},
+        )
+        totals = {name: _sums(connection, [f"now_{name}_total", f"before_{name}_total"], "whole") for name in MEASURES}
         changes = {
-            (measure, order, direction): _change(measure, order, direction, hours, totals[measure])
+            (measure, order, direction): _change(measure, order, direction)
             for measure in MEASURES
             for order in ORDERS
             for direction in DIRECTIONS
         }
-        found = _sums(connection, [f"count(*) filter ({change} > 0)" for change in changes.values()])
+        found = _sums(connection, [f"count(*) filter ({change} > 0)" for change in changes.values()], _CHANGED)
         names = [mover_list(*key) for key in changes]
         lists = {
-            name: _list(connection, _movers(key[0], change), MOVER)
+            name: _list(connection, _movers(key[0], change), MOVER, stop)
             for name, (key, change) in zip(names, changes.items(), strict=True)
         }
         write_changes(path, MOVER, lists, {"totals": totals, "found": dict(zip(names, found, strict=True))})
@@ -131,12 +138,12 @@ def write_movers(
 def _movers(measure: str, change: str) -> str:
     """SQL of a list; rows lie in byte order, so that places stand for titles and those of the list alone are read."""
     return f"""
-        select title, now_{measure}, before_{measure} from changed
-        where rowid in (
-            select place from (select rowid as place, {change} as change from changed)
+        select title, now_{measure}, before_{measure} from {_CHANGED}
+        where changed.rowid in (
+            select place from (select changed.rowid as place, {change} as change from {_CHANGED})
             where change > 0 order by change desc, place limit {KEPT_ROWS}
         )
-        order by {change} desc, rowid
+        order by {change} desc, changed.rowid
     """  # noqa: S608, our own names
 
 
@@ -149,13 +156,16 @@ def _of(side: str, sql: str) -> str:
     return " - ".join(f"{side}.{column}" for column in sql.split(" - "))
 
 
-def _change(measure: str, order: str, direction: str, hours: tuple[int, int], totals: list[int]) -> str:
+def _change(measure: str, order: str, direction: str) -> str:
     """SQL of how much an article rose (or fell), in a unit in which changes compare; exact for clicks a day."""
     now, before = f"coalesce(now_{measure}, 0)", f"coalesce(before_{measure}, 0)"
     if order == "clicks":
-        rise = f"({now} * {hours[1]} - {before} * {hours[0]})"
+        rise = f"({now} * before_hours - {before} * now_hours)"
     else:
-        rise = f"({now} / {max(1, totals[0])}::double - {before} / {max(1, totals[1])}::double)"
+        shares = (
+            f"{clicks} / greatest(1, {side}_{measure}_total)" for clicks, side in ((now, "now"), (before, "before"))
+        )
+        rise = f"({' - '.join(shares)})"
     return rise if direction == "rise" else f"(-{rise})"
 
 
@@ -163,7 +173,7 @@ def write_pairs(path: Path, now: Batches, before: Batches, stop: Callable[[], No
     """Work out which pairs of referrer and article only one generation has, those with most clicks first.
 
     :param now: the view ``sources`` of the later generation, ``before`` of the one to compare with.
-    :param stop: called between pieces; raises to give up.
+    :param stop: called between pieces and lists; raises to give up.
     """
     with _scratch(path) as connection:
         connection.execute(
@@ -193,6 +203,7 @@ def write_pairs(path: Path, now: Batches, before: Batches, stop: Callable[[], No
                 f"select referrer, article, link_type, {have} as clicks from changed where {have} is not null "  # noqa: S608
                 f"order by clicks desc, article, referrer, link_type limit {KEPT_ROWS}",
                 PAIR,
+                stop,
             )
             for name, have in (("new", "now"), ("vanished", "before"))
         }
@@ -234,6 +245,9 @@ def _sums(connection: duckdb.DuckDBPyConnection, aggregates: list[str], source: 
     return [int(value) for value in row]
 
 
-def _list(connection: duckdb.DuckDBPyConnection, sql: str, schema: pa.Schema) -> pa.RecordBatch:
+def _list(
+    connection: duckdb.DuckDBPyConnection, sql: str, schema: pa.Schema, stop: Callable[[], None]
+) -> pa.RecordBatch:
+    stop()
     rows = connection.sql(sql).to_arrow_table().rename_columns(schema.names).cast(schema)
     return rows.combine_chunks().to_batches()[0] if rows.num_rows else pa.RecordBatch.from_pylist([], schema)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -34,6 +35,10 @@ WAIT_SECONDS = 2.0
 #: The largest month against another takes minutes; what takes longer is given up, and not tried again for a while.
 LIMIT_SECONDS = 900.0
 RETRY_SECONDS = 3_600.0
+#: What failed otherwise (a full disk, say) is told so long before it is begun again.
+FAILED_SECONDS = 60.0
+#: Comparisons of a process that are under way: one at work, the others in line.
+MAX_RUNNING = 4
 #: Each is a few megabytes.
 KEPT_FILES = 200
 
@@ -67,7 +72,7 @@ class Comparisons:
         self._limit_seconds = limit_seconds
         self._lock = threading.Lock()
         self._running: dict[Path, Future[Changes]] = {}
-        self._given_up: dict[Path, float] = {}
+        self._failed: dict[Path, tuple[float, BaseException]] = {}
         self._opened: dict[Path, Changes] = {}
         self._closed = False
 
@@ -89,10 +94,13 @@ class Comparisons:
             known = self._opened.get(path) or self._open(path)
             if known is not None:
                 return known
-            if time.monotonic() < self._given_up.get(path, 0.0):
-                raise self._too_long()
+            until, failure = self._failed.get(path, (0.0, None))
+            if failure is not None and time.monotonic() < until:
+                raise failure.with_traceback(None)
             future = self._running.get(path)
             if future is None:
+                if len(self._running) >= MAX_RUNNING:
+                    raise QueryTooLong(f"{MAX_RUNNING} comparisons are being worked out already; ask again later")
                 future = self._running[path] = Future()
                 work = (path, now, before, write, future)
                 threading.Thread(target=self._work, args=work, name="comparison", daemon=True).start()
@@ -112,7 +120,8 @@ class Comparisons:
             log.warning("%s is damaged and worked out anew: %s", path, error)
             path.unlink(missing_ok=True)
             return None
-        os.utime(path)  # so that what is asked for stays
+        with suppress(OSError):  # it may belong to another account, or be gone
+            os.utime(path)  # so that what is asked for stays
         if len(self._opened) >= KEPT_FILES:
             self._opened.clear()
         self._opened[path] = found
@@ -128,18 +137,26 @@ class Comparisons:
                     write(path, now, before)
             found = Changes(path)
         except QueryTooLong as error:
-            self._given_up[path] = time.monotonic() + RETRY_SECONDS
-            future.set_exception(error)
+            self._fail(path, future, error, RETRY_SECONDS)
         except (OSError, duckdb.Error, pa.ArrowException) as error:
             log.exception("comparison %s failed", path.name)
-            future.set_exception(ComparisonFailed(f"the comparison could not be worked out in {self._folder}: {error}"))
+            told = ComparisonFailed(f"the comparison could not be worked out in {self._folder}: {error}")
+            self._fail(path, future, told, FAILED_SECONDS)
         except BaseException as error:
-            future.set_exception(error)
+            self._fail(path, future, error, FAILED_SECONDS)
         else:
             future.set_result(found)
         finally:
             with self._lock:
                 del self._running[path]
+
+    def _fail(self, path: Path, future: Future[Changes], error: BaseException, seconds: float) -> None:
+        """Tell those who wait, and for some seconds those who come back."""
+        now = time.monotonic()
+        with self._lock:
+            self._failed = {one: known for one, known in self._failed.items() if known[0] > now}
+            self._failed[path] = now + seconds, error
+        future.set_exception(error)
 
     def _write_movers(self, path: Path, now: Manifest, before: Manifest) -> None:
         hours = covered_hours(now), covered_hours(before)
@@ -169,6 +186,8 @@ class Comparisons:
         """Remove the files that nobody has opened for longest, and what a process left that died at work."""
         for folder in self._folder.glob(f"{SCRATCH}*"):
             shutil.rmtree(folder, ignore_errors=True)
+        for half in self._folder.glob("*.tmp"):
+            half.unlink(missing_ok=True)
         files = sorted(self._folder.glob("*.arrow"), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in files[KEPT_FILES - 1 :]:
             path.unlink(missing_ok=True)

@@ -190,7 +190,7 @@ class ServingViews(Protocol):
 
         :raises ChangesPending: while it is being worked out.
         :raises NoGeneration: when one of them is no longer kept, and nobody has asked before.
-        :raises QueryTooLong: when working it out took too long.
+        :raises QueryTooLong: when working it out took too long, or too many others are being worked out.
         """
 
     def pair_changes(self, now: Manifest, before: Manifest) -> Changes:

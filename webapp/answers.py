@@ -58,6 +58,8 @@ __all__ = [
 RANKS = ("pagerank", "reader_rank", "link_rank")
 #: Row of the classes view -> kind.
 KINDS = {**{name: name.removeprefix("other-") for name in CLASSES}, "link": "article", "other": "article"}
+#: The numbers of an article that nobody knows, where an answer has a place for them.
+UNKNOWN: dict[str, Any] = dict.fromkeys(("in", "out", "entries", "in_link", "in_other", "dead_end_share", "ranks"))
 
 
 def article(reading: Reading, title: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from . import answers
 from .context import envelope, resolve_month
 from .models import DEFAULT_LIMIT
 from .months import DAY_HOURS, covered, per_day
-from .paging import ChangesPage
+from .paging import ComparisonPage
 from .problems import BadRequest, Gone, NotComparable, NotFound
 
 #: The dump publishes pairs from so many clicks a month on.
@@ -44,7 +44,7 @@ class TwoMonths:
 
     now: Reading
     before: Reading
-    page: ChangesPage
+    page: ComparisonPage
 
     @property
     def manifests(self) -> tuple[Manifest, Manifest]:
@@ -100,7 +100,7 @@ def two_months(
     """
     month = resolve_month(serving, wiki, month)
     against = other_month(serving, wiki, month, against)
-    page = ChangesPage.parse(token) if token else None
+    page = ComparisonPage.parse(token) if token else None
     with ExitStack() as stack:
         if page is None:
             now, before = (stack.enter_context(serving.read(wiki, one)) for one in (month, against))
@@ -119,7 +119,7 @@ def two_months(
                     f"the batch views of {wiki} {at.month} cover less than a day, which no month compares with"
                 )
             names.append(at.generation)
-        yield TwoMonths(now, before, page or ChangesPage(names[0], names[1], 0))
+        yield TwoMonths(now, before, page or ComparisonPage(names[0], names[1], 0))
 
 
 def two_generations(
@@ -133,7 +133,7 @@ def two_generations(
 def _following(two: TwoMonths, shown: int, kept: int) -> str | None:
     """The token of the next page of a list of ``kept`` rows."""
     end = two.page.position + shown
-    return ChangesPage(two.page.generation, two.page.against, end).token() if end < kept else None
+    return ComparisonPage(two.page.generation, two.page.against, end).token() if end < kept else None
 
 
 def movers(

@@ -13,6 +13,7 @@ from .best_paths import By
 from .context import envelope, resolve_month, site
 from .exchange import etag_of, json_response, not_modified, tagged
 from .graph_models import PathQuery, Paths, Related, RelatedQuery, TitleRelatedQuery
+from .replies import reply_from
 
 graph_api = APIBlueprint(
     "graph_api", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="graph", description="The link graph, batch only.")]
@@ -43,9 +44,4 @@ def related_by_parameter(path: models.MonthPath, query: TitleRelatedQuery) -> Re
 
 
 def _related(path: models.MonthPath, title: str, limit: int) -> Response:
-    month = resolve_month(site().serving, path.wiki, path.month)
-    with site().serving.read(path.wiki, month) as reading:
-        etag = etag_of(envelope(reading.snapshot))
-        if not_modified(etag):
-            return tagged(Response(status=304), etag)
-        return tagged(json_response(graph_answers.related(reading, from_request(title), limit)), etag)
+    return reply_from(path, lambda reading: graph_answers.related(reading, from_request(title), limit))

@@ -13,14 +13,13 @@ from readerflow.common.titles import from_request
 from readerflow.storage.serving_views import Reading
 
 from . import models
-from .answers import article_numbers, names_of
+from .answers import UNKNOWN, article_numbers, names_of
 from .context import envelope, resolve_month, site
 from .exchange import Allowance, allow, json_response
 from .replies import reply_from
 
 #: MAX_TITLES of 255 bytes, each of which JSON or a form may spell as three, and what is around them.
 MAX_BODY_BYTES = 128 * 1024
-UNKNOWN = dict.fromkeys(("in", "out", "entries", "in_link", "in_other", "dead_end_share", "ranks"))
 
 api = APIBlueprint("many", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="api")])
 api.record(lambda state: allow(state.app, "many.articles", Allowance(repeated=frozenset({"title"}))))

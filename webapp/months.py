@@ -19,12 +19,10 @@ from readerflow.storage.serving_views import Reading, ServingViews, Snapshot
 
 from . import answers
 from .context import envelope
-from .merge import Count, count, merge_article, total
+from .merge import Count, count, total
 from .problems import NotFound
 
 DAY_HOURS = 24
-#: What an article's history says of a month that lacks it.
-_NUMBERS = ("in", "out", "entries", "in_link", "in_other", "dead_end_share", "ranks")
 
 
 def covered(month: str, until: datetime) -> dict[str, Any]:
@@ -118,10 +116,7 @@ def history(serving: ServingViews, wiki: str, title: str, only: Collection[str] 
 def _month_of(reading: Reading, title: str) -> dict[str, Any]:
     at = reading.snapshot
     span = covered(at.month, at.live_until)
-    numbers: dict[str, Any] = dict.fromkeys(_NUMBERS)
-    if merge_article(*reading.article(title)) is not None:
-        known = answers.article(reading, title)
-        numbers = {name: known[name] for name in _NUMBERS}
+    numbers = answers.article_numbers(reading, title) or answers.UNKNOWN
     return {
         **envelope(at),
         "covered": span,

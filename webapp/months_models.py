@@ -20,6 +20,9 @@ from .models import (
     WikiPath,
 )
 
+Direction = Literal["rise", "fall"]
+OneMonthKind = Literal["new", "vanished"]
+SideName = Literal["sources", "destinations"]
 AGAINST = Field(None, description="YYYY-MM or `latest`; without it the month before, else the one after.")
 
 
@@ -37,27 +40,33 @@ class TwoMonthsQuery(Asked):
     next: str | None = NEXT
 
 
-class AgainstQuery(TwoMonthsQuery):
+class LimitQuery(Asked):
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Rows of a page.")
 
 
-class MoversQuery(AgainstQuery):
+class MoversOf(TwoMonthsQuery):
     by: Literal["in", "out", "entries", "search", "empty", "internal", "external", "other"] = Field(
         "in", description="What is compared."
     )
     order: Literal["clicks", "share"] = Field(
         "clicks", description="By change in clicks a day covered, or in share of the month's clicks."
     )
-    direction: Literal["rise", "fall"] = "rise"
 
 
-class ChangedPairsQuery(AgainstQuery):
-    kind: Literal["new", "vanished"] = Field("new", description="Pairs of this month only, or of the other only.")
+class MoversQuery(MoversOf, LimitQuery):
+    direction: Direction = "rise"
 
 
-class ChangesQuery(AgainstQuery):
-    side: Literal["sources", "destinations"] = "sources"
+class ChangedPairsQuery(TwoMonthsQuery, LimitQuery):
+    kind: OneMonthKind = Field("new", description="Pairs of this month only, or of the other only.")
+
+
+class ChangesOf(TwoMonthsQuery):
     kind: Literal["all", "new", "vanished", "both"] = Field("all", description="Pairs of which months.")
+
+
+class ChangesQuery(ChangesOf, LimitQuery):
+    side: SideName = "sources"
     order: Literal["change", "clicks"] = Field("change", description="By change in clicks a day, or by clicks a day.")
 
 
@@ -244,7 +253,7 @@ class Changes(_Comparison):
 class LanguagePath(Asked):
     lang: str = Field(description="A language code, like hr; short for hrwiki.")
     title: str = TITLE
-    side: Literal["sources", "destinations"]
+    side: SideName
     month: str = Field(description="YYYY-MM or `latest`.")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from flask import Blueprint, Response, request
 from flask.blueprints import BlueprintSetupState
@@ -37,20 +37,17 @@ def _set_up(state: BlueprintSetupState) -> None:
     state.app.jinja_env.globals["measure_names"] = months_tables.MEASURE_NAMES
 
 
-class MoversPage(shapes.TwoMonthsQuery):
-    by: Literal["in", "out", "entries", "search", "empty", "internal", "external", "other"] = "in"
-    order: Literal["clicks", "share"] = "clicks"
-    direction: Literal["rise", "fall"] | None = None
+class MoversAsked(shapes.MoversOf):
+    direction: shapes.Direction | None = None
 
 
-class PairsPage(shapes.TwoMonthsQuery):
-    kind: Literal["new", "vanished"] | None = None
+class PairsAsked(shapes.TwoMonthsQuery):
+    kind: shapes.OneMonthKind | None = None
 
 
-class ChangesPage(shapes.TwoMonthsQuery):
+class ChangesAsked(shapes.ChangesOf):
     title: str | None = None
-    side: Literal["sources", "destinations"] | None = None
-    kind: Literal["all", "new", "vanished", "both"] = "all"
+    side: shapes.SideName | None = None
 
 
 def _asked(kind: type[Asked]) -> Asked:
@@ -62,9 +59,6 @@ def _asked(kind: type[Asked]) -> Asked:
         return kind.model_validate(request.args.to_dict())
     except ValidationError as error:
         raise BadRequest("; ".join(f"'{one['loc'][0]}': {one['msg']}" for one in error.errors())) from None
-
-
-# Totals ---------------------------------------------------------------------------------------------------------------
 
 
 @pages.get("/months")
@@ -91,9 +85,6 @@ def all_months() -> str:
         series=months_tables.SERIES,
         asked_wiki=wiki,
     )
-
-
-# Movers and pairs -----------------------------------------------------------------------------------------------------
 
 
 def _pending(wiki: str, month: str, page: str) -> Response:
@@ -132,7 +123,7 @@ def _frame(two: changes.TwoMonths) -> dict[str, Any]:
 def movers(wiki: str, month: str) -> str | Response:
     serving = site().serving
     month = resolve_month(serving, wiki, month)
-    asked = _asked(MoversPage)
+    asked = _asked(MoversAsked)
     if asked.next and not asked.direction:
         raise BadRequest("'next' needs a 'direction': rise or fall")
     limit = PAGE_ROWS if asked.direction else TOP_ROWS
@@ -175,7 +166,7 @@ def movers(wiki: str, month: str) -> str | Response:
 def changed_pairs(wiki: str, month: str) -> str | Response:
     serving = site().serving
     month = resolve_month(serving, wiki, month)
-    asked = _asked(PairsPage)
+    asked = _asked(PairsAsked)
     if asked.next and not asked.kind:
         raise BadRequest("'next' needs a 'kind': new or vanished")
     limit = PAGE_ROWS if asked.kind else TOP_ROWS
@@ -213,15 +204,12 @@ def _source_name(row: Mapping[str, Any]) -> str:
     return neighbour_name({"title": row["referrer"], "kind": row["kind"]})
 
 
-# An article -----------------------------------------------------------------------------------------------------------
-
-
 @pages.get("/<wiki>/<month:month>/changes")
 @pages.get("/<wiki>/<month:month>/changes/<title:title>")
 def article_changes(wiki: str, month: str, title: str | None = None) -> str:
     serving = site().serving
     month, title = resolve_month(serving, wiki, month), asked_title(title)
-    asked = _asked(ChangesPage)
+    asked = _asked(ChangesAsked)
     if asked.side is None and (asked.next or asked.kind != "all"):
         raise BadRequest("'next' and 'kind' need a 'side': sources or destinations")
     with changes.two_months(serving, wiki, month, asked.against, asked.next) as two:
@@ -281,7 +269,7 @@ def _node_url(wiki: str, month: str, against: str, title: str, row: Mapping[str,
 
 
 def _pairs_list(
-    wiki: str, month: str, title: str, listed: dict[str, Any], frame: dict[str, Any], asked: ChangesPage
+    wiki: str, month: str, title: str, listed: dict[str, Any], frame: dict[str, Any], asked: ChangesAsked
 ) -> str:
     address = partial(urls.changes_url, wiki, month, title, against=frame["against"], side=asked.side)
     return render(

@@ -9,6 +9,7 @@ from .format import KIND_NAMES, NARROW_SPACE, NO_VALUE, neighbour_name, signed
 from .months import per_day
 from .tables import ENTRY_KINDS
 
+_ROUNDED_AWAY = f"≈{NARROW_SPACE}0"
 #: Lines and columns of months side by side.
 SERIES = (
     ("all", "All clicks"),
@@ -84,15 +85,14 @@ def daily(value: float | None) -> str:
 
 def signed_daily(value: float) -> str:
     """A change in clicks a day; what would round to 0.00 says so."""
-    if 0 < abs(value) < 0.005:
-        return f"≈{NARROW_SPACE}0"
-    return _signed(value, daily(abs(value)))
+    return _ROUNDED_AWAY if 0 < abs(value) < 0.005 else _signed(value, daily(abs(value)))
 
 
 def signed_ppm(value: float) -> str:
-    """A change of a share, in parts per million."""
+    """A change of a share, in parts per million; what would round to 0.0 says so."""
     parts = abs(1e6 * value)
-    return _signed(value, f"{parts:,.0f}" if parts >= 1000 else f"{parts:,.1f}") + f"{NARROW_SPACE}ppm"
+    digits = f"{parts:,.0f}" if parts >= 1000 else f"{parts:,.1f}"
+    return (_ROUNDED_AWAY if 0 < parts < 0.05 else _signed(value, digits)) + f"{NARROW_SPACE}ppm"
 
 
 def percent_change(times: float | None) -> str:
@@ -101,7 +101,8 @@ def percent_change(times: float | None) -> str:
         return NO_VALUE
     if times >= 3:
         return f"{times:,.1f}×"
-    return _signed(times - 1, f"{abs(100 * (times - 1)):.1f}") + f"{NARROW_SPACE}%"
+    change = abs(100 * (times - 1))
+    return (_ROUNDED_AWAY if 0 < change < 0.05 else _signed(times - 1, f"{change:.1f}")) + f"{NARROW_SPACE}%"
 
 
 def between(bounds: Mapping[str, int] | None) -> str:

@@ -28,6 +28,7 @@ BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 ERROR_STATUSES = {
     "400": "A parameter is missing, unknown or wrong.",
     "404": "There is no such wiki, month, title, ranking or view.",
+    "409": "Two months, or an article in them, can't be compared as they are now.",
     "410": "The list of a `next` token is no longer kept.",
     "413": "The body is too large.",
     "414": "The address is too long.",

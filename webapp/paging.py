@@ -125,7 +125,7 @@ class RankingPage:
 
 
 @dataclass(frozen=True)
-class ChangesPage:
+class ComparisonPage:
     """Where a page of what changed from one generation (``against``) to another begins: after a position."""
 
     generation: str
@@ -133,7 +133,7 @@ class ChangesPage:
     position: int
 
     @classmethod
-    def parse(cls, token: str) -> ChangesPage:
+    def parse(cls, token: str) -> ComparisonPage:
         """Read a token.
 
         :raises BadRequest: when this site did not write it.

@@ -21,8 +21,9 @@ def reply(reading: Reading, build: Callable[[], dict[str, Any]]) -> Response:
         return tagged(Response(status=304), etag)
     answer = build()
     response = tagged(json_response(answer), etag)
-    if "total" in answer:
-        response.headers["Total-Count"] = str(answer["total"])
+    length = answer.get("total", answer.get("total_count"))  # the latter is WikiNav's name
+    if length is not None:
+        response.headers["Total-Count"] = str(length)
     return response
 
 

@@ -21,11 +21,10 @@ from readerflow.storage.serving_views import Reading, Side
 
 from . import models
 from . import months_models as shapes
-from .context import LATEST, envelope, resolve_month, site
-from .exchange import etag_of, json_response, not_modified, tagged
+from .context import LATEST, envelope, site
 from .merge import merge_article, merge_neighbours
 from .problems import BadRequest, NotFound
-from .replies import reply_as_it_is
+from .replies import reply_as_it_is, reply_from
 from .urls import API, address
 
 #: Rows that a request reads at most, with those before ``start``.
@@ -63,16 +62,8 @@ def meta(query: models.Nothing) -> Response:
     responses={200: shapes.WikiNavList},
 )
 def neighbours(path: shapes.LanguagePath, query: shapes.WikiNavQuery) -> Response:
-    wiki = f"{path.lang.replace('-', '_')}wiki"
-    month = resolve_month(site().serving, wiki, path.month)
-    with site().serving.read(wiki, month) as reading:
-        etag = etag_of(envelope(reading.snapshot))
-        if not_modified(etag):
-            return tagged(Response(status=304), etag)
-        answer = page(reading, Side(path.side), from_request(path.title), query)
-    response = tagged(json_response(answer), etag)
-    response.headers["Total-Count"] = str(answer["total_count"])
-    return response
+    month = models.MonthPath(wiki=f"{path.lang.replace('-', '_')}wiki", month=path.month)
+    return reply_from(month, lambda reading: page(reading, Side(path.side), from_request(path.title), query))
 
 
 def page(reading: Reading, side: Side, title: str, query: shapes.WikiNavQuery) -> dict[str, Any]:

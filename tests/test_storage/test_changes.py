@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,13 @@ def manifest(generation: str, *, month: str) -> Manifest:
 NOW, BEFORE = manifest("g2", month="2025-03"), manifest("g1", month="2025-02")
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 class Exports:
     """Exports of two generations, counted; they wait for ``go``."""
 
@@ -206,12 +214,77 @@ def test_a_comparison_is_worked_out_once_while_who_asks_is_told_to_come_back(tmp
     assert waits.movers(NOW, BEFORE) is waits.movers(NOW, BEFORE)
 
 
-def test_a_generation_that_is_gone_is_told_and_asked_for_anew(tmp_path: Path, exports: Exports) -> None:
+@pytest.mark.parametrize(("seconds", "times"), [(60.0, 1), (-1.0, 2)])
+def test_a_generation_that_is_gone_is_told_and_asked_for_anew_after_a_while(
+    tmp_path: Path, exports: Exports, monkeypatch: pytest.MonkeyPatch, seconds: float, times: int
+) -> None:
+    monkeypatch.setattr(comparisons, "FAILED_SECONDS", seconds)
     found = Comparisons(tmp_path / "c", exports, wait_seconds=30)
     for _ in range(2):
         with pytest.raises(NoGeneration):
             found.movers(NOW, manifest("gone", month="2025-02"))
-    assert exports.calls.count("gone articles") == 2
+    assert exports.calls.count("gone articles") == times
+
+
+def test_what_fails_after_the_wait_is_told_and_not_begun_again_at_once(
+    tmp_path: Path, exports: Exports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> None:
+        assert exports.go.wait(30)
+        raise OSError("no space left")
+
+    monkeypatch.setattr(comparisons, "write_movers", full)
+    found = Comparisons(tmp_path / "c", exports, wait_seconds=0.01)
+    with pytest.raises(ChangesPending):
+        found.movers(NOW, BEFORE)
+    exports.go.set()
+    wait_for(lambda: not found._running)
+    for _ in range(2):
+        with pytest.raises(ComparisonFailed, match="no space left"):
+            found.movers(NOW, BEFORE)
+    assert exports.calls == ["g2 articles", "g1 articles"]
+
+
+def test_few_comparisons_are_in_line_and_more_are_refused(tmp_path: Path, exports: Exports) -> None:
+    found = Comparisons(tmp_path / "c", exports, wait_seconds=0.01)
+    olds = [manifest(f"o{number}", month="2025-02") for number in range(comparisons.MAX_RUNNING + 1)]
+    for old in olds[:-1]:
+        with pytest.raises(ChangesPending):
+            found.movers(NOW, old)
+    with pytest.raises(QueryTooLong, match="already"):
+        found.movers(NOW, olds[-1])
+    with pytest.raises(ChangesPending):
+        found.movers(NOW, olds[0])
+    exports.go.set()
+    wait_for(lambda: not found._running)
+    assert found.movers(NOW, olds[0]).kept("in.clicks.rise") == 1
+    assert not any(call.startswith(olds[-1].generation) for call in exports.calls)
+
+
+@pytest.mark.parametrize(("write", "rows"), [(write_pairs, sources({})), (write_movers, articles({}))])
+def test_work_is_given_up_between_lists_too(tmp_path: Path, write: Any, rows: pa.Table) -> None:
+    calls = list[None]()
+
+    def stop() -> None:
+        calls.append(None)
+        if len(calls) == 2:  # the first is before the only piece
+            raise QueryTooLong("enough")
+
+    hours = [(744, 672)] if write is write_movers else []
+    with pytest.raises(QueryTooLong, match="enough"):
+        write(tmp_path / "m.arrow", rows.to_batches(), [], *hours, stop)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_another_account_is_read(tmp_path: Path, exports: Exports, monkeypatch: pytest.MonkeyPatch) -> None:
+    exports.go.set()
+    Comparisons(tmp_path / "c", exports, wait_seconds=30).movers(NOW, BEFORE)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr("os.utime", refuse)
+    assert Comparisons(tmp_path / "c", exports).movers(NOW, BEFORE).kept("in.clicks.rise") == 1
 
 
 def test_work_that_takes_too_long_is_given_up_and_not_begun_again(tmp_path: Path, exports: Exports) -> None:
@@ -258,8 +331,11 @@ def test_what_a_dead_process_left_goes(tmp_path: Path, exports: Exports) -> None
     left = tmp_path / "c" / "working-abc"
     left.mkdir(parents=True)
     (left / "scratch.duckdb").write_text("half")
+    half = tmp_path / "c" / "movers-g0-g1.tmp"
+    half.write_text("half")
     Comparisons(tmp_path / "c", exports, wait_seconds=30).movers(NOW, BEFORE)
     assert not left.exists()
+    assert not half.exists()
 
 
 def test_facts_survive_hostile_titles(tmp_path: Path) -> None:

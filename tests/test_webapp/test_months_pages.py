@@ -271,9 +271,11 @@ def test_rates_and_changes_are_as_exact_as_they_are_large() -> None:
     assert [months_tables.signed_daily(n) for n in (0, 0.0018, 1.25, -212.4)] == [
         "0", "≈\u202f0", "+1.2", "−212"
     ]  # fmt: skip
-    assert months_tables.signed_ppm(-0.002) == "−2,000\u202fppm"
-    assert [months_tables.percent_change(n) for n in (None, 1, 1.25, 0.5, 6.26)] == [
-        "–", "0.0\u202f%", "+25.0\u202f%", "−50.0\u202f%", "6.3×"
+    assert [months_tables.signed_ppm(n) for n in (-0.002, 0, -4e-8, 6e-8)] == [
+        "−2,000\u202fppm", "0.0\u202fppm", "≈\u202f0\u202fppm", "+0.1\u202fppm"
+    ]  # fmt: skip
+    assert [months_tables.percent_change(n) for n in (None, 1, 1.25, 0.5, 6.26, 0.9999, 1.0004)] == [
+        "–", "0.0\u202f%", "+25.0\u202f%", "−50.0\u202f%", "6.3×", "≈\u202f0\u202f%", "≈\u202f0\u202f%"
     ]  # fmt: skip
     assert months_tables.between(None) == "–"
     assert [months_tables.between({"least": a, "most": b}) for a, b in ((16, 25), (-35, -26), (7, 7), (0, 0))] == [
