@@ -192,10 +192,13 @@ class CassandraReading:
         return pa.table([pa.array(times, HOURLY.field("hour").type), pa.array(live.clicks_in[kept])], schema=HOURLY)
 
     def suggest(self, query: str, limit: int) -> pa.Table:
-        return self._told(lambda: self._index().suggest(query, limit) if self._batch else HITS.empty_table())
+        return self._told(
+            lambda: self._index().suggest(query, limit, self._check) if self._batch else HITS.empty_table()
+        )
 
     def search(self, query: str, after: int, limit: int) -> tuple[pa.Table, int]:
-        return self._told(lambda: self._index().search(query, after, limit) if self._batch else (HITS.empty_table(), 0))
+        none = HITS.empty_table(), 0
+        return self._told(lambda: self._index().search(query, after, limit, self._check) if self._batch else none)
 
     def graph(self) -> ClickGraph | None:
         return self._told(self._graph) if self._batch else None
@@ -257,17 +260,19 @@ class CassandraReading:
 
         :raises QueryTooLong: when it is, or Cassandra itself gave up.
         """
-        if time.monotonic() > self._deadline:
-            raise _too_long()
+        self._check()
         try:
             found = read()
         except ViewsUnavailable as error:
             if isinstance(error.__cause__, OperationTimedOut | ReadTimeout):
                 raise _too_long() from error
             raise
+        self._check()
+        return found
+
+    def _check(self) -> None:
         if time.monotonic() > self._deadline:
             raise _too_long()
-        return found
 
 
 def _class_places(neighbours: pa.Table) -> npt.NDArray[np.int64]:
