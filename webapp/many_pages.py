@@ -16,7 +16,7 @@ from .context import resolve_month, site
 from .exchange import MAX_URI_CHARS, Allowance, allow
 from .frame import render
 from .many import MAX_BODY_BYTES, many
-from .models import MAX_TITLES
+from .many_models import MAX_TITLES
 from .problems import BadRequest
 
 #: Of the longest address of a list, beside the list.

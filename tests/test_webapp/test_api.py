@@ -21,7 +21,7 @@ from readerflow.common.months import HOUR
 from readerflow.storage.batch_views import View
 from readerflow.storage.embedded_serving import EmbeddedServing
 from readerflow.storage.serving_views import ServingViews
-from readerflow.webapp import models
+from readerflow.webapp import models, search_models
 from readerflow.webapp.app import create_app
 from readerflow.webapp.context import SITE, Site
 from readerflow.webapp.exchange import MAX_BODY_BYTES, MAX_URI_CHARS, SECURITY_HEADERS
@@ -219,8 +219,8 @@ def test_latest_is_the_greatest_month_with_a_generation_and_the_answer_names_it(
         (f"{BASE}/rankings/in?limit=3", models.Ranking),
         (f"{BASE}/rankings/pagerank", models.Ranking),
         (f"{BASE}/rankings/other", models.Ranking),
-        (f"/api/v1/{WIKI}/suggest?q=zag", models.Suggestions),
-        (f"/api/v1/{WIKI}/suggest?q=", models.Suggestions),
+        (f"/api/v1/{WIKI}/suggest?q=zag", search_models.Suggestions),
+        (f"/api/v1/{WIKI}/suggest?q=", search_models.Suggestions),
         (f"/api/v1/{WIKI}/trending", models.Trending),
         (f"/api/v1/{WIKI}/trending?window=24&limit=1", models.Trending),
         ("/healthz", models.Health),

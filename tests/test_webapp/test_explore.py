@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from readerflow.storage.embedded_serving import EmbeddedServing
-from readerflow.webapp import models, urls
+from readerflow.webapp import explore_models, urls
 from readerflow.webapp.app import create_app
 from readerflow.webapp.exchange import MAX_URI_CHARS
 from readerflow.webapp.neighbourhood import NARROW, WIDE, neighbourhood
@@ -42,7 +42,7 @@ def explored(client: FlaskClient, *titles: str, **query: Any) -> dict[str, Any]:
     response = client.get(API, query_string={"trail": titles, **query})
     assert response.status_code == 200, response.text
     found: dict[str, Any] = response.get_json()
-    models.Explored.model_validate(found)
+    explore_models.Explored.model_validate(found)
     return found
 
 
