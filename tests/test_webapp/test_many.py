@@ -178,6 +178,11 @@ def test_the_page_shows_a_list_and_links_to_it(client: FlaskClient) -> None:
     assert page.status_code == 200
     assert "5 articles, 1 of them not known" in page.text
     assert "<b>bold</b>" not in page.text
+    (item,) = listed(client.get(ARTICLES, query_string={"title": HUB}))
+    (row,) = [row for row in page.text.split("<tr>") if f'href="{urls.article_url(WIKI, MONTH, HUB)}"' in row]
+    articles = {name: item["in_link"][name] + item["in_other"][name] for name in item["in"]}
+    for counts in (item["in"], item["out"], item["entries"]["search"], articles):
+        assert f'data-batch="{counts["batch"]:,}" data-live="{counts["live"]:,}">{counts["clicks"]:,}</td>' in row
     (permalink,) = [link for link in re.findall(r'href="([^"]*)">Permalink', page.text)]
     again = client.get(html.unescape(permalink), headers=BROWSER)
     assert "5 articles, 1 of them not known" in again.text
