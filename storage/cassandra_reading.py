@@ -145,14 +145,19 @@ class CassandraReading:
 
     def _between(self, referrer: str, article: str) -> tuple[pa.Table, pa.Table]:
         finish = self._start(referrer)
-        side = Side.DESTINATIONS
-        pairs = self._pairs(side, referrer)
-        batch = (
-            self._list(side, referrer, None if pairs > PAGE_ROWS[side] else 0) if pairs else NEIGHBOURS.empty_table()
-        )
-        live = finish().neighbours[side]
-        both = (rows.filter(pc.equal(rows["title"], article)) for rows in (batch, live))
-        return next(both), next(both)
+        batch = self._batch_between(referrer, article)
+        live = finish().neighbours[Side.DESTINATIONS]
+        return batch, live.filter(pc.equal(live["title"], article))
+
+    def _batch_between(self, referrer: str, article: str) -> pa.Table:
+        """The batch part, from the shorter of the two lists that hold it: of two hubs, tens of pages."""
+        ends = (Side.DESTINATIONS, referrer, article), (Side.SOURCES, article, referrer)
+        pairs, side, title, other = min((self._pairs(side, title), side, title, other) for side, title, other in ends)
+        if not pairs:
+            return NEIGHBOURS.empty_table()
+        rows = self._list(side, title, None if pairs > PAGE_ROWS[side] else 0)
+        found = rows.filter(pc.equal(rows["title"], other))
+        return found.set_column(0, NEIGHBOURS.field("title"), pa.array([article] * found.num_rows, pa.string()))
 
     def ranking(self, ranking: str, after: int, limit: int) -> pa.Table:
         return self._told(lambda: self._batch.ranking(ranking, after, limit) if self._batch else RANKING.empty_table())
@@ -192,10 +197,13 @@ class CassandraReading:
         return pa.table([pa.array(times, HOURLY.field("hour").type), pa.array(live.clicks_in[kept])], schema=HOURLY)
 
     def suggest(self, query: str, limit: int) -> pa.Table:
-        return self._told(lambda: self._index().suggest(query, limit) if self._batch else HITS.empty_table())
+        return self._told(
+            lambda: self._index().suggest(query, limit, self._check) if self._batch else HITS.empty_table()
+        )
 
     def search(self, query: str, after: int, limit: int) -> tuple[pa.Table, int]:
-        return self._told(lambda: self._index().search(query, after, limit) if self._batch else (HITS.empty_table(), 0))
+        none = HITS.empty_table(), 0
+        return self._told(lambda: self._index().search(query, after, limit, self._check) if self._batch else none)
 
     def graph(self) -> ClickGraph | None:
         return self._told(self._graph) if self._batch else None
@@ -257,17 +265,19 @@ class CassandraReading:
 
         :raises QueryTooLong: when it is, or Cassandra itself gave up.
         """
-        if time.monotonic() > self._deadline:
-            raise _too_long()
+        self._check()
         try:
             found = read()
         except ViewsUnavailable as error:
             if isinstance(error.__cause__, OperationTimedOut | ReadTimeout):
                 raise _too_long() from error
             raise
+        self._check()
+        return found
+
+    def _check(self) -> None:
         if time.monotonic() > self._deadline:
             raise _too_long()
-        return found
 
 
 def _class_places(neighbours: pa.Table) -> npt.NDArray[np.int64]:

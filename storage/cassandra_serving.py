@@ -39,7 +39,7 @@ from .log import ActiveSource
 from .realtime_views import StreamProgress
 from .recent import Recent
 from .serving_views import Reading, Snapshot
-from .title_index import HITS_BYTES, TitleIndex
+from .title_index import HITS_BYTES, Numbers, TitleIndex
 
 MAX_ATTEMPTS = 5
 #: Nobody notices this delay, and a busy process asks ten times a second instead of with each request.
@@ -47,8 +47,9 @@ STATE_SECONDS = 0.1
 #: What a process keeps of generations: article rows and neighbour lists that were asked for last.
 GENERATION_BYTES = 128 << 20
 CACHED_SNAPSHOTS_BYTES = 4 << 20
-#: What the word indexes that a process has open keep of hits, at most; what they map is the system's.
-OPEN_INDEXES_BYTES = 8 * HITS_BYTES
+#: A process keeps so many bytes of word indexes open, each counted as INDEX_BYTES: 31 of them. What they map is the
+#: system's memory.
+OPEN_INDEXES_BYTES, INDEX_BYTES = 32 << 20, 1 << 20
 
 
 class GenerationGone(NoGeneration):
@@ -99,6 +100,7 @@ class CassandraServing:
         self._recent: Recent[Any] = Recent(GENERATION_BYTES)
         self._snapshots: Recent[Snapshot] = Recent(CACHED_SNAPSHOTS_BYTES)
         self._indexes: Recent[TitleIndex] = Recent(OPEN_INDEXES_BYTES)
+        self._hits: Recent[Numbers] = Recent(HITS_BYTES)
 
     def __enter__(self) -> CassandraServing:
         return self
@@ -251,13 +253,13 @@ class CassandraServing:
         if known is not None:
             return known
         try:
-            found = open_generation_index(self._files, generation_folder(wiki, month, generation))
+            found = open_generation_index(self._files, generation_folder(wiki, month, generation), self._hits)
         except FileNotFoundError:
             raise NoGeneration(
                 f"generation {generation} of {wiki} {month} is no longer kept, or an earlier version wrote it: run "
                 "'readerflow batch' again"
             ) from None
-        return self._indexes.put(generation, found, HITS_BYTES)
+        return self._indexes.put(generation, found, INDEX_BYTES)
 
     def _graph(self, wiki: str, month: str, generation: str) -> ClickGraph:
         key = (generation, "graph")

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from .cassandra_pages import IN_CLICKS_SCHEMA
 from .generation_files import SEARCH, TITLES, GenerationFiles
-from .title_index import TitleIndex, write_index
+from .recent import Recent
+from .title_index import Numbers, TitleIndex, write_index
 
 
 def write_generation_index(files: GenerationFiles, folder: str) -> None:
@@ -35,9 +36,9 @@ def _articles(files: GenerationFiles, folder: str) -> pa.Table:
     return pa.concat_tables([IN_CLICKS_SCHEMA.empty_table(), *parts])
 
 
-def open_generation_index(files: GenerationFiles, folder: str) -> TitleIndex:
-    """Open the index of a generation.
+def open_generation_index(files: GenerationFiles, folder: str, hits: Recent[Numbers]) -> TitleIndex:
+    """Open the index of a generation; ``hits`` keeps those of its searches.
 
     :raises FileNotFoundError: when there is none.
     """
-    return TitleIndex(files.local(f"{folder}/{SEARCH}"))
+    return TitleIndex(files.local(f"{folder}/{SEARCH}"), hits)

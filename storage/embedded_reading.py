@@ -274,10 +274,11 @@ class EmbeddedReading:
         return as_table([(hour_time(hour), clicks) for hour, clicks in self._live_rows(_HOURLY, title, first)], HOURLY)
 
     def suggest(self, query: str, limit: int) -> pa.Table:
-        return self._batch.index.suggest(query, limit) if self._batch else HITS.empty_table()
+        return self._batch.index.suggest(query, limit, self._batch.check) if self._batch else HITS.empty_table()
 
     def search(self, query: str, after: int, limit: int) -> tuple[pa.Table, int]:
-        return self._batch.index.search(query, after, limit) if self._batch else (HITS.empty_table(), 0)
+        batch = self._batch
+        return batch.index.search(query, after, limit, batch.check) if batch else (HITS.empty_table(), 0)
 
     def graph(self) -> ClickGraph | None:
         return self._batch.graph if self._batch else None

@@ -23,9 +23,10 @@ from .click_graph import ClickGraph
 from .generation_files import GRAPH, SEARCH
 from .graph_files import read_click_graph
 from .neighbour_tables import VIEWS, titles_folder
+from .recent import Recent
 from .serving_views import QueryTooLong
 from .title_files import Titles
-from .title_index import TitleIndex
+from .title_index import HITS_BYTES, Numbers, TitleIndex
 
 #: Months side by side read one generation each; an open one takes 7 MB and what it has cached.
 MAX_OPEN = 32
@@ -107,14 +108,14 @@ class RecentRows:
 class OpenGeneration:
     """One generation's file and the cursors on it that nobody uses at the moment."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, hits: Recent[Numbers]) -> None:
         try:
             self._connection = duckdb.connect(str(path), read_only=True)
             self.titles = {view: Titles(titles_folder(path.parent, view)) for view in VIEWS}
             self.graph = read_click_graph(path.parent / GRAPH)
         except (duckdb.IOException, FileNotFoundError) as error:
             raise GenerationGone(f"{path} can't be opened: {error}") from None
-        self._index = _index(path.with_name(SEARCH))
+        self._index = _index(path.with_name(SEARCH), hits)
         self._connection.execute("set threads to 1")
         self._free: list[duckdb.DuckDBPyConnection] = []
         self._lock = threading.Lock()
@@ -148,9 +149,9 @@ class OpenGeneration:
         self._connection.close()
 
 
-def _index(folder: Path) -> TitleIndex | None:
+def _index(folder: Path, hits: Recent[Numbers]) -> TitleIndex | None:
     try:
-        return TitleIndex(folder)
+        return TitleIndex(folder, hits)
     except FileNotFoundError:
         return None
 
@@ -160,6 +161,7 @@ class OpenGenerations:
 
     def __init__(self) -> None:
         self._open: OrderedDict[Path, OpenGeneration] = OrderedDict()
+        self._hits: Recent[Numbers] = Recent(HITS_BYTES)
         self._lock = threading.Lock()
 
     @contextmanager
@@ -171,7 +173,7 @@ class OpenGenerations:
         with self._lock:
             generation = self._open.get(path)
             if generation is None:
-                generation = self._open[path] = OpenGeneration(path)
+                generation = self._open[path] = OpenGeneration(path, self._hits)
             self._open.move_to_end(path)
             generation.users += 1
         try:
@@ -213,6 +215,11 @@ class BatchQueries:
         """The word index of the articles."""
         return self._generation.index
 
+    def check(self) -> None:
+        """:raises QueryTooLong: when the request's time is over."""
+        if time.monotonic() > self._deadline:
+            raise too_long(self._seconds)
+
     def rows(self, sql: str, values: dict[str, Any]) -> list[Any]:
         """Run a query and take all its rows.
 
@@ -227,8 +234,7 @@ class BatchQueries:
         return rows
 
     def _run(self, sql: str, values: dict[str, Any]) -> list[Any]:
-        if time.monotonic() > self._deadline:
-            raise too_long(self._seconds)
+        self.check()
         with self._generation.cursor() as cursor, self._watchdog.watching(cursor, self._deadline):
             try:
                 return cursor.execute(sql, values).fetchall()

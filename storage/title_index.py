@@ -10,10 +10,13 @@ BLOCK of them stand the HEAD smallest numbers, which is where the first hits of 
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from sys import getsizeof
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +32,7 @@ from .title_words import query_words, words_of
 BLOCK, HEAD = 4_096, 64
 #: Titles whose words are cut out at a time.
 CHUNK = 131_072
-#: What a process keeps of the hits of its latest queries.
+#: What a process keeps of the hits of its latest queries, of all generations together.
 HITS_BYTES = 32 << 20
 #: So many numbers are made distinct by sorting, more by marking all articles that are among them.
 SORTED_NUMBERS = 100_000
@@ -37,6 +40,8 @@ SORTED_NUMBERS = 100_000
 TESTED_NUMBERS = 16_384
 
 Numbers = npt.NDArray[np.int32]
+#: Raises when a reader's time is over.
+Check = Callable[[], None]
 VOCABULARY = "vocabulary"
 _ARRAYS = ("clicks", "article_offsets", "articles", "word_offsets", "words", "heads")
 NO_NUMBERS: Numbers = np.zeros(0, np.int32)
@@ -109,22 +114,33 @@ class TitleIndex:
     words has no hits.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """:raises FileNotFoundError: when it is not there."""
+    def __init__(self, folder: Path, hits: Recent[Numbers] | None = None) -> None:
+        """Open the index in a folder, whose name tells it from others.
+
+        :param hits: keeps those of whole searches, by (folder, words); indexes may share it. None: one of its own.
+        :raises FileNotFoundError: when it is not there.
+        """
         # Plain arrays over the maps: each slice of a memmap costs as much as a look-up.
         arrays = (np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in _ARRAYS)
         self._clicks, self._article_offsets, self._articles, self._word_offsets, self._words, self._heads = arrays
         self._titles, self._vocabulary = Titles(folder), Titles(folder, VOCABULARY)
-        self._hits: Recent[Numbers] = Recent(HITS_BYTES)
+        self._folder = str(folder)
+        self._hits = Recent[Numbers](HITS_BYTES) if hits is None else hits
 
-    def suggest(self, query: str, limit: int) -> pa.Table:
-        """The first hits of a query: HITS."""
+    def suggest(self, query: str, limit: int, check: Check = lambda: None) -> pa.Table:
+        """The first hits of a query: HITS.
+
+        :param check: called before each TESTED_NUMBERS articles are tested; what it raises ends the search.
+        """
         words = query_words(query)
-        return self._rows(self._first(self._parse(words), limit) if words else NO_NUMBERS)
+        return self._rows(self._first(self._parse(words), limit, check) if words else NO_NUMBERS)
 
-    def search(self, query: str, after: int, limit: int) -> tuple[pa.Table, int]:
-        """Hits of a query with a position > after (HITS), and how many there are in all."""
-        hits = self._all(query_words(query))
+    def search(self, query: str, after: int, limit: int, check: Check = lambda: None) -> tuple[pa.Table, int]:
+        """Hits of a query with a position > after (HITS), and how many there are in all.
+
+        :param check: as in :meth:`suggest`.
+        """
+        hits = self._all(query_words(query), check)
         start = int(np.searchsorted(hits, after))
         return self._rows(hits[start : start + limit]), len(hits)
 
@@ -138,16 +154,16 @@ class TitleIndex:
         Words that begin alike need as many words of a title. By Hall's theorem that is enough for each to have one of
         its own, since two ranges have nothing in common unless one holds the other.
         """
-        found = []
-        for word in words:
-            text = word.encode()
+        found, texts = [], sorted(word.encode() for word in words)
+        for text in texts:
             # No UTF-8 text holds the byte ff, so it ends what begins with the word.
-            first, end = (place_of(self._vocabulary.array, text + after) for after in (b"", b"\xff"))
+            beyond = text + b"\xff"
+            first, end = (place_of(self._vocabulary.array, one) for one in (text, beyond))
             articles = slice(int(self._article_offsets[first]), int(self._article_offsets[end]))
-            found.append(_Word((first, end), articles, sum(other.startswith(word) for other in words)))
+            found.append(_Word((first, end), articles, bisect_left(texts, beyond) - bisect_left(texts, text)))
         return sorted(found, key=lambda word: word.width)
 
-    def _first(self, asked: list[_Word], limit: int) -> Numbers:
+    def _first(self, asked: list[_Word], limit: int, check: Check) -> Numbers:
         """The first hits, from the heads of blocks where these tell."""
         articles = asked[0].articles
         first, last = -(-articles.start // BLOCK), articles.stop // BLOCK
@@ -158,25 +174,33 @@ class TitleIndex:
         found = _distinct(np.concatenate([heads.ravel(), *edges]))
         # What is not above the smallest end of a head is in the heads or at the edges.
         hits = self._having(asked, found[: np.searchsorted(found, heads[:, -1].min(), side="right")])
-        return hits[:limit] if len(hits) >= limit else self._first_of_all(asked, limit)
+        return hits[:limit] if len(hits) >= limit else self._first_of_all(asked, limit, check)
 
-    def _first_of_all(self, asked: list[_Word], limit: int) -> Numbers:
+    def _first_of_all(self, asked: list[_Word], limit: int, check: Check) -> Numbers:
         """The first hits among all articles of the first word, of which as many are tested as it takes."""
-        articles, hits = self._of(asked[0]), NO_NUMBERS
-        for start in range(0, len(articles), TESTED_NUMBERS):
-            hits = np.concatenate([hits, self._having(asked, articles[start : start + TESTED_NUMBERS])])
+        hits = NO_NUMBERS
+        for some in self._pieces(asked, check):
+            hits = np.concatenate([hits, some])
             if len(hits) >= limit:
                 break
         return hits[:limit]
 
-    def _all(self, words: list[str]) -> Numbers:
+    def _all(self, words: list[str], check: Check) -> Numbers:
         """All hits, ascending."""
-        known = self._hits.get(tuple(words))
+        key = (self._folder, *words)
+        known = self._hits.get(key)
         if known is None:
             asked = self._parse(words)
-            hits = self._having(asked, self._of(asked[0])) if asked else NO_NUMBERS
-            known = self._hits.put(tuple(words), hits, hits.nbytes)
+            hits = np.concatenate([NO_NUMBERS, *self._pieces(asked, check)]) if asked else NO_NUMBERS
+            known = self._hits.put(key, hits, hits.nbytes + getsizeof(key) + sum(map(getsizeof, key)))
         return known
+
+    def _pieces(self, asked: list[_Word], check: Check) -> Iterator[Numbers]:
+        """All hits, ascending, by pieces."""
+        articles = self._of(asked[0])
+        for start in range(0, len(articles), TESTED_NUMBERS):
+            check()
+            yield self._having(asked, articles[start : start + TESTED_NUMBERS])
 
     def _of(self, word: _Word) -> Numbers:
         """The articles of a word, ascending."""

@@ -33,6 +33,7 @@ from .merge import Count, merge_article, merge_classes, merge_neighbours, minus,
 from .models import DEFAULT_LIMIT
 from .paging import NeighbourPage, RankingPage, generation_of
 from .problems import Gone, NotFound
+from .search_models import MAX_QUERY_CHARS
 from .standing import SYNTHETIC_TIMES, WINDOWS, freshness, meta, status, trending
 
 #: With those of :mod:`.standing`, which belong to them.
@@ -133,7 +134,7 @@ def no_such_title(reading: Reading, title: str) -> NotFound:
 
 def near_titles(reading: Reading, title: str, limit: int = 5) -> list[str]:
     """Titles with words that begin like those of one that does not exist, most clicked first."""
-    text = title
+    text = title[:MAX_QUERY_CHARS]
     while text:
         found: list[str] = reading.suggest(text, limit)["article"].to_pylist()
         if found:

@@ -18,7 +18,7 @@ from readerflow.common.titles import from_request
 from readerflow.storage.batch_views import BATCH_SCHEMAS, View
 from readerflow.storage.serving_views import Side
 
-from . import answers, models
+from . import answers, models, search_models
 from .context import LATEST, envelope, live_month, resolve_month, site
 from .exchange import etag_of, not_modified, tagged
 from .live import hub, stream
@@ -101,8 +101,10 @@ def ranking(path: models.RankingPath, query: models.PageQuery) -> Response:
         return reply(reading, lambda: answers.ranking(reading, path.ranking, limit=query.limit, token=query.next))
 
 
-@api.get("/<wiki>/suggest", summary="The first hits of a search, for suggestions", responses={200: models.Suggestions})
-def suggest(path: models.WikiPath, query: models.SuggestQuery) -> Response:
+@api.get(
+    "/<wiki>/suggest", summary="The first hits of a search, for suggestions", responses={200: search_models.Suggestions}
+)
+def suggest(path: models.WikiPath, query: search_models.SuggestQuery) -> Response:
     month = models.MonthPath(wiki=path.wiki, month=LATEST)
     return reply_from(month, lambda reading: answers.suggest(reading, query.q, limit=query.limit))
 

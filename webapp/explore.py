@@ -15,7 +15,7 @@ from flask_openapi3.models.tag import Tag
 from readerflow.common.titles import display
 from readerflow.storage.serving_views import Reading, Side
 
-from . import models
+from . import explore_models, models
 from .answers import article_numbers, names_of, neighbours, no_such_title
 from .context import envelope
 from .exchange import Allowance, allow
@@ -38,7 +38,7 @@ api = APIBlueprint("explore", __name__, url_prefix="/api/v1", abp_tags=[Tag(name
 api.record(lambda state: allow(state.app, "explore.explored", Allowance(repeated=frozenset({"trail"}))))
 
 
-def explore(reading: Reading, trail: Trail, *, limit: int = models.DEFAULT_NEIGHBOURS) -> dict[str, Any]:
+def explore(reading: Reading, trail: Trail, *, limit: int = explore_models.DEFAULT_NEIGHBOURS) -> dict[str, Any]:
     """The neighbourhood of a trail's last article, and how probable each step of the trail is.
 
     A forward step's share is that of the clicks out of the article before, a back step's that of the clicks into it.
@@ -112,7 +112,9 @@ def seen(reading: Reading, trail: Trail, limit: int) -> tuple[dict[str, Any], pa
     return answer, pa.Table.from_pylist(rows, EDGES)
 
 
-@api.get("/<wiki>/<month>/explore", summary="An article at the end of a trail", responses={200: models.Explored})
-def explored(path: models.MonthPath, query: models.ExploreQuery) -> Response:
+@api.get(
+    "/<wiki>/<month>/explore", summary="An article at the end of a trail", responses={200: explore_models.Explored}
+)
+def explored(path: models.MonthPath, query: explore_models.ExploreQuery) -> Response:
     trail = Trail.parse(query.trail, query.steps)
     return reply_from(path, lambda reading: explore(reading, trail, limit=query.limit))

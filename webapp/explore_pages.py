@@ -19,8 +19,8 @@ from .answers import KINDS
 from .context import resolve_month, site
 from .exchange import Allowance, allow
 from .explore import explore, seen
+from .explore_models import DEFAULT_NEIGHBOURS, MAX_NEIGHBOURS
 from .frame import render
-from .models import DEFAULT_NEIGHBOURS, MAX_NEIGHBOURS
 from .neighbourhood import NARROW, WIDE, neighbourhood
 from .problems import BadRequest
 from .trails import BACK, FORWARD, MAX_TRAIL, Trail

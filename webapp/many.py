@@ -12,7 +12,7 @@ from flask_openapi3.models.tag import Tag
 from readerflow.common.titles import from_request
 from readerflow.storage.serving_views import Reading
 
-from . import models
+from . import many_models, models
 from .answers import UNKNOWN, article_numbers, names_of
 from .context import envelope, resolve_month, site
 from .exchange import Allowance, allow, json_response
@@ -44,17 +44,17 @@ def many(reading: Reading, titles: Sequence[str]) -> dict[str, Any]:
     }
 
 
-@api.get("/<wiki>/<month>/articles", summary="Many articles at once", responses={200: models.ListedArticles})
-def articles(path: models.MonthPath, query: models.TitlesQuery) -> Response:
+@api.get("/<wiki>/<month>/articles", summary="Many articles at once", responses={200: many_models.ListedArticles})
+def articles(path: models.MonthPath, query: many_models.TitlesQuery) -> Response:
     return reply_from(path, lambda reading: many(reading, _stored(query.title)))
 
 
 @api.post(
     "/<wiki>/<month>/articles",
-    summary=f"The same for a list of up to {models.MAX_TITLES} titles in a JSON body",
-    responses={200: models.ListedArticles},
+    summary=f"The same for a list of up to {many_models.MAX_TITLES} titles in a JSON body",
+    responses={200: many_models.ListedArticles},
 )
-def posted_articles(path: models.MonthPath, query: models.Nothing, body: models.TitlesBody) -> Response:
+def posted_articles(path: models.MonthPath, query: models.Nothing, body: many_models.TitlesBody) -> Response:
     month = resolve_month(site().serving, path.wiki, path.month)
     with site().serving.read(path.wiki, month) as reading:
         answer = many(reading, _stored(body.titles))

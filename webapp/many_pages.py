@@ -16,7 +16,8 @@ from .context import resolve_month, site
 from .exchange import MAX_URI_CHARS, Allowance, allow
 from .frame import render
 from .many import MAX_BODY_BYTES, many
-from .models import MAX_TITLES
+from .many_models import MAX_TITLES
+from .merge import total
 from .problems import BadRequest
 
 #: Of the longest address of a list, beside the list.
@@ -62,7 +63,10 @@ def articles(wiki: str, month: str) -> str | Response:
         page="articles",
         stay={"asked": request.query_string.decode("latin-1")} if permalink and request.method == "GET" else None,
         titles=titles,
-        items=found.get("items", []),
+        items=[
+            item | {"from_articles": total((item["in_link"], item["in_other"]))} if item["known"] else item
+            for item in found.get("items", [])
+        ],
         permalink=permalink,
         csv_url=urls.articles_url(wiki, month, titles, format="csv") if permalink else None,
         most=MAX_TITLES,

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from .paging import MAX_TOKEN_CHARS
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 50
-MAX_SUGGESTIONS = 50
-MAX_QUERY_CHARS = 255
 
 WIKI = Field(description="A wiki's database name, like hrwiki.")
 MONTH = Field(description="YYYY-MM, or `latest`: the greatest month with a published generation.")
@@ -69,18 +67,6 @@ class PageQuery(Asked):
 
 class TitlePageQuery(PageQuery):
     title: str = TITLE
-
-
-class SuggestQuery(Asked):
-    q: str = Field(
-        max_length=MAX_QUERY_CHARS,
-        description="Words, or how they begin, in any order; case and diacritics do not count.",
-    )
-    limit: int = Field(10, ge=1, le=MAX_SUGGESTIONS)
-
-
-class SearchQuery(SuggestQuery, PageQuery):
-    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Rows of a page.")
 
 
 class TrendingQuery(Asked):
@@ -211,48 +197,6 @@ class Neighbours(Envelope):
     next: str | None
 
 
-DEFAULT_NEIGHBOURS, MAX_NEIGHBOURS = 12, 100
-
-
-class ExploreQuery(Asked):
-    trail: list[str] = Field(description="Titles of the articles gone through: the parameter is given once for each.")
-    steps: str | None = Field(
-        None, description="A letter for each step: f, forwards as readers click, or b, back to where they came from."
-    )
-    limit: int = Field(DEFAULT_NEIGHBOURS, ge=1, le=MAX_NEIGHBOURS, description="Neighbours on each side.")
-
-
-class TrailItem(Answer):
-    """An article of a trail and the step to it; null for the first."""
-
-    title: str
-    display_title: str
-    step: Literal["forward", "back"] | None
-    clicks: Count | None
-    share: float | None = Field(description="Of the clicks out of (forward) or into (back) the article before.")
-    probability: float | None = Field(description="Of the trail so far: the product of the shares.")
-
-
-class Neighbourhood(Answer):
-    """The strongest neighbours on one side: items + rest = clicks."""
-
-    total: int
-    clicks: Count
-    items: list[NeighbourItem]
-    rest: Rest
-
-
-class Explored(Envelope):
-    title: str
-    display_title: str
-    wikipedia: str
-    in_: Count = Field(alias="in")
-    out: Count
-    trail: list[TrailItem]
-    sources: Neighbourhood
-    destinations: Neighbourhood
-
-
 class RankingItem(Answer):
     position: int
     title: str
@@ -291,76 +235,6 @@ class Overview(Envelope):
     linked_articles: int
     pairs: int
     items: list[ClassItem]
-
-
-MAX_TITLES = 100
-
-
-class TitlesQuery(Asked):
-    title: list[str] = Field(
-        min_length=1, max_length=MAX_TITLES, description="Titles of articles: the parameter is given once for each."
-    )
-
-
-class TitlesBody(Asked):
-    """Titles of articles, as many at once as an address has no room for."""
-
-    titles: list[str] = Field(min_length=1, max_length=MAX_TITLES)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _is_object(cls, body: Any) -> Any:
-        if not isinstance(body, dict):
-            raise ValueError('send a JSON object like {"titles": ["Zagreb"]} as application/json')
-        return body
-
-
-class ListedArticle(Answer):
-    """An article of a list; all but its names is null when it is not known."""
-
-    title: str
-    display_title: str
-    wikipedia: str
-    known: bool = Field(description="False when no click to or from such an article is published.")
-    in_: Count | None = Field(alias="in")
-    out: Count | None
-    entries: Entries | None
-    in_link: Count | None
-    in_other: Count | None
-    dead_end_share: float | None
-    ranks: Ranks | None
-
-
-class ListedArticles(Envelope):
-    """Articles in the order that was asked for."""
-
-    total: int
-    unknown: int = Field(description="How many are not known.")
-    items: list[ListedArticle]
-
-
-class Suggestion(Answer):
-    title: str
-    display_title: str
-    in_clicks: int
-
-
-class Suggestions(Envelope):
-    query: str
-    items: list[Suggestion]
-
-
-class Hit(Suggestion):
-    position: int = Field(description="Among all articles by clicks in.")
-
-
-class Hits(Envelope):
-    """Articles in whose titles each word of the query begins another word, most clicked first. Batch only."""
-
-    query: str
-    total: int
-    items: list[Hit]
-    next: str | None
 
 
 class TrendItem(Answer):

@@ -11,7 +11,7 @@ from flask_openapi3.models.tag import Tag
 from readerflow.common.titles import display
 from readerflow.storage.serving_views import Reading
 
-from . import models
+from . import models, search_models
 from .answers import open_page
 from .context import LATEST, envelope, resolve_month, site
 from .models import DEFAULT_LIMIT
@@ -48,17 +48,17 @@ def search(reading: Reading, query: str, *, limit: int = DEFAULT_LIMIT, token: s
     }
 
 
-@api.get("/<wiki>/search", summary="Articles by words of their titles", responses={200: models.Hits})
-def search_latest(path: models.WikiPath, query: models.SearchQuery) -> Response:
+@api.get("/<wiki>/search", summary="Articles by words of their titles", responses={200: search_models.Hits})
+def search_latest(path: models.WikiPath, query: search_models.SearchQuery) -> Response:
     return _search(models.MonthPath(wiki=path.wiki, month=LATEST), query)
 
 
-@api.get("/<wiki>/<month>/search", summary="The same, of another month", responses={200: models.Hits})
-def search_month(path: models.MonthPath, query: models.SearchQuery) -> Response:
+@api.get("/<wiki>/<month>/search", summary="The same, of another month", responses={200: search_models.Hits})
+def search_month(path: models.MonthPath, query: search_models.SearchQuery) -> Response:
     return _search(path, query)
 
 
-def _search(path: models.MonthPath, query: models.SearchQuery) -> Response:
+def _search(path: models.MonthPath, query: search_models.SearchQuery) -> Response:
     month = resolve_month(site().serving, path.wiki, path.month)
     with open_page(site().serving, path.wiki, month, query.next) as reading:
         return reply(reading, lambda: search(reading, query.q, limit=query.limit, token=query.next))

@@ -11,9 +11,9 @@ from . import answers, tables, urls
 from .context import site
 from .frame import asked_place, render
 from .merge import merge_article
-from .models import MAX_QUERY_CHARS
 from .problems import BadRequest
 from .search import search
+from .search_models import MAX_QUERY_CHARS
 
 PAGE_ROWS = 50
 

@@ -14,7 +14,9 @@ from readerflow.storage.batch_views import RANKINGS, Manifest, NoGeneration, Vie
 from readerflow.storage.serving_views import Reading, ServingViews, Snapshot
 
 from .context import envelope, site
-from .models import DEFAULT_LIMIT, MAX_LIMIT, MAX_NEIGHBOURS, MAX_TITLES
+from .explore_models import MAX_NEIGHBOURS
+from .many_models import MAX_TITLES
+from .models import DEFAULT_LIMIT, MAX_LIMIT
 from .problems import NotFound
 from .trails import MAX_TRAIL
 

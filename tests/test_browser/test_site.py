@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -92,8 +93,8 @@ def test_a_trail_is_walked_by_keyboard_alone(visit: Visits) -> None:
 
     destinations = page.locator('[data-side="destinations"] [data-step]').all_inner_texts()
     sources = page.locator('[data-side="sources"] [data-step]').all_inner_texts()
+    page.locator('[data-side="destinations"] [data-step]').first.focus()
     for key, expected in (
-        ("ArrowDown", destinations[0]),
         ("ArrowDown", destinations[1]),
         ("ArrowUp", destinations[0]),
         ("ArrowUp", destinations[0]),
@@ -108,6 +109,7 @@ def test_a_trail_is_walked_by_keyboard_alone(visit: Visits) -> None:
     page.keyboard.press("Enter")
     page.wait_for_url(f"**{urls.explore_url(WIKI, MONTH, [PLAIN, sources[1].replace(' ', '_')], 'b')}")
     assert page.locator("h1").inner_text() == sources[1]
+    page.wait_for_selector("[data-step]:focus")
     page.keyboard.press("Backspace")
     page.wait_for_url(f"**{urls.explore_url(WIKI, MONTH, [PLAIN])}")
     page.locator("#find").focus()
@@ -115,6 +117,27 @@ def test_a_trail_is_walked_by_keyboard_alone(visit: Visits) -> None:
     page.keyboard.press("Backspace")
     page.keyboard.press("ArrowLeft")
     assert page.locator("#find").input_value() == "a"
+
+
+def test_keys_leave_a_trail_alone_while_no_step_has_the_focus(visit: Visits) -> None:
+    page = visit().open(urls.explore_url(WIKI, MONTH, [HUB, PLAIN]))
+    address = page.url
+    for key in ("ArrowLeft", "Backspace", "ArrowRight", "ArrowDown"):
+        page.keyboard.press(key)
+    _wait_for_scroll(page, lambda top: top > 0)
+    assert page.url == address
+    assert page.evaluate("document.activeElement === document.body")
+    page.locator("[data-back]").focus()
+    page.keyboard.press("Backspace")
+    page.keyboard.press("ArrowUp")
+    _wait_for_scroll(page, lambda top: top == 0)
+    assert page.url == address
+
+
+def _wait_for_scroll(page: Page, there: Callable[[float], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not there(page.evaluate("scrollY")):  # the page's own policy forbids wait_for_function
+        assert time.monotonic() < deadline
 
 
 def test_a_trail_and_a_list_work_without_javascript(visit: Visits) -> None:

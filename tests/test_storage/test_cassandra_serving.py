@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from readerflow.common.facts import to_json
 from readerflow.common.records import CLASSES
+from readerflow.storage.cassandra_generation import CassandraGeneration
+from readerflow.storage.cassandra_pages import PAGE_ROWS
 from readerflow.storage.cassandra_reading import _place
 from readerflow.storage.cassandra_serving import CassandraServing
 from readerflow.storage.cassandra_session import Cassandra
@@ -131,6 +133,23 @@ def test_both_profiles_answer_alike(both: list[Store], horizon: int | None) -> N
 
 
 @pytest.mark.cluster
+@pytest.mark.parametrize("longer", Side)
+def test_clicks_of_a_pair_are_read_from_the_shorter_list(
+    tmp_path: Path, empty_cassandra: Cassandra, monkeypatch: pytest.MonkeyPatch, longer: Side
+) -> None:
+    others = [f"Other_{number}" for number in range(PAGE_ROWS[longer] + 1)]
+    forward = longer is Side.DESTINATIONS
+    pairs = [("Hub", title) if forward else (title, "Hub") for title in ("Zagreb", *others)]
+    store = CassandraStore(tmp_path, cassandra=empty_cassandra)
+    store.publish(numbered([Click(0, *pair, "link", 20) for pair in pairs]), 5)
+    monkeypatch.setattr(CassandraGeneration, "all_neighbours", None)  # the long list has several pages
+    with store.serving() as serving, serving.read(WIKI, MONTH) as reading:
+        batch, live = reading.between(*pairs[0])
+        assert batch.to_pylist() == [{"title": pairs[0][1], "link_type": "link", "clicks": 20}]
+        assert live.num_rows == reading.between(*reversed(pairs[0]))[0].num_rows == 0
+
+
+@pytest.mark.cluster
 def test_a_request_that_is_over_its_time_is_told(tmp_path: Path, empty_cassandra: Cassandra) -> None:
     store = CassandraStore(tmp_path, cassandra=empty_cassandra)
     store.publish(CLICKS, 5)
@@ -146,6 +165,7 @@ def test_a_request_that_is_over_its_time_is_told(tmp_path: Path, empty_cassandra
             lambda: reading.neighbours(Side.SOURCES, "Hot", None, 5),
             reading.classes,
             lambda: reading.ranking("in", 0, 5),
+            lambda: reading.search("h", 0, 5),
         ):
             with pytest.raises(QueryTooLong):
                 ask()

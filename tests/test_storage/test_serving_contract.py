@@ -456,6 +456,8 @@ def test_a_query_that_takes_too_long_is_stopped_and_told(embedded: Store) -> Non
         with pytest.raises(QueryTooLong, match=r"longer than 0\.3 s"):
             reading._batch.rows("select sum(a.range * b.range) from range(10000000) a, range(10000) b", {})
         assert time.monotonic() - began < 5
+        with pytest.raises(QueryTooLong, match=r"longer than 0\.3 s"):
+            reading.search("zag", 0, 5)
     endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select max(i) from n"
     with (
         EmbeddedServing(embedded.serving_db, embedded.views_root, query_seconds=0.3) as serving,

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from readerflow.storage import title_index
 from readerflow.storage.folding import fold, fold_all
-from readerflow.storage.title_index import TitleIndex, write_index
+from readerflow.storage.recent import Recent
+from readerflow.storage.title_index import Numbers, TitleIndex, write_index
 from readerflow.storage.title_words import MAX_WORD, query_words, words_of
 from tests.small_month import ODD_TITLES
 
@@ -200,6 +201,50 @@ def test_first_hits_of_wide_words_are_those_of_a_whole_search(
 def test_every_odd_title_with_a_sign_is_found_by_itself(tmp_path: Path, title: str) -> None:
     index = made(tmp_path, list(ODD_TITLES), [1] * len(ODD_TITLES))
     assert title in index.suggest(title, 50)["article"].to_pylist()
+
+
+def test_a_search_asks_before_each_piece_whether_there_is_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(title_index, "TESTED_NUMBERS", 5)
+    index = made(tmp_path, [f"w_w{number:03}" for number in range(100)], [1] * 100)
+    calls: list[None] = []
+
+    def third_is_late() -> None:
+        calls.append(None)
+        if len(calls) == 3:
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        index.search("w w0", 0, 5, third_is_late)
+    assert index.search("w w0", 0, 5, lambda: calls.append(None))[1] == 100
+    assert len(calls) == 3 + 20
+    assert index.search("w w0", 5, 5, third_is_late)[1] == 100  # known by now
+
+
+def test_indexes_that_share_what_they_keep_tell_their_hits_apart(tmp_path: Path) -> None:
+    hits: Recent[Numbers] = Recent(60_000)
+    for name, titles in (("a", ["Zagreb"]), ("b", ["Zadar", "Zagreb"])):
+        made(tmp_path / name, titles, [1] * len(titles))
+    first, second = (TitleIndex(tmp_path / name, hits) for name in "ab")
+    for _ in range(2):
+        assert (first.search("za", 0, 5)[1], second.search("za", 0, 5)[1]) == (1, 2)
+
+
+def test_words_of_queries_count_towards_the_bound_of_what_is_kept(tmp_path: Path) -> None:
+    made(tmp_path, ["Zagreb"], [1])
+    hits: Recent[Numbers] = Recent(40_000)
+    index = TitleIndex(tmp_path, hits)
+    queries = [" ".join(f"{word}x{number}" for word in range(60)) for number in range(20)]
+    for query in queries:
+        assert index.search(query, 0, 5)[1] == 0
+    kept = [hits.get((str(tmp_path), *query_words(query))) is not None for query in queries]
+    assert kept == sorted(kept) and 5 < sum(kept) < 15
+
+
+def test_as_many_words_of_a_title_are_needed_as_begin_alike(tmp_path: Path) -> None:
+    index = made(tmp_path, ["x"], [1])
+    asked = ["a", "a\U0010ffffb", "ab", "abc", "b", "ač"]
+    needed = sorted(word.needed for word in index._parse(asked))
+    assert needed == sorted(sum(other.startswith(word) for other in asked) for word in asked)
 
 
 def test_an_index_without_articles_has_no_hits(tmp_path: Path) -> None:

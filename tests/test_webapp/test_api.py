@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from flask.testing import FlaskClient
@@ -19,12 +20,14 @@ from werkzeug.test import TestResponse
 
 from readerflow.common.months import HOUR
 from readerflow.storage.batch_views import View
+from readerflow.storage.embedded_reading import EmbeddedReading
 from readerflow.storage.embedded_serving import EmbeddedServing
 from readerflow.storage.serving_views import ServingViews
-from readerflow.webapp import models
+from readerflow.webapp import models, search_models
 from readerflow.webapp.app import create_app
 from readerflow.webapp.context import SITE, Site
 from readerflow.webapp.exchange import MAX_BODY_BYTES, MAX_URI_CHARS, SECURITY_HEADERS
+from readerflow.webapp.search_models import MAX_QUERY_CHARS
 from tests.serving_store import MONTH, START, WIKI, Click, Store, micro_batch, numbered
 from tests.small_month import ODD_TITLES
 
@@ -158,6 +161,22 @@ def test_an_unknown_title_is_not_found_with_near_matches(client: FlaskClient) ->
     assert problem(client.get(f"{BASE}/sources/Zagreb_na_Savi"), 404)["near"] == ["Zagreb"]
 
 
+def test_near_matches_of_a_title_that_is_too_long_are_those_of_its_beginning(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    suggest = EmbeddedReading.suggest
+
+    def noted(reading: EmbeddedReading, query: str, limit: int) -> pa.Table:
+        asked.append(query)
+        return suggest(reading, query, limit)
+
+    monkeypatch.setattr(EmbeddedReading, "suggest", noted)
+    title = "_".join(("Zagreb", *(f"w{number}" for number in range(700))))
+    assert problem(client.get(f"{BASE}/article", query_string={"title": title}), 404)["near"] == ["Zagreb"]
+    assert asked[0] == title[:MAX_QUERY_CHARS]
+
+
 # Answers --------------------------------------------------------------------------------------------------------------
 
 
@@ -219,8 +238,8 @@ def test_latest_is_the_greatest_month_with_a_generation_and_the_answer_names_it(
         (f"{BASE}/rankings/in?limit=3", models.Ranking),
         (f"{BASE}/rankings/pagerank", models.Ranking),
         (f"{BASE}/rankings/other", models.Ranking),
-        (f"/api/v1/{WIKI}/suggest?q=zag", models.Suggestions),
-        (f"/api/v1/{WIKI}/suggest?q=", models.Suggestions),
+        (f"/api/v1/{WIKI}/suggest?q=zag", search_models.Suggestions),
+        (f"/api/v1/{WIKI}/suggest?q=", search_models.Suggestions),
         (f"/api/v1/{WIKI}/trending", models.Trending),
         (f"/api/v1/{WIKI}/trending?window=24&limit=1", models.Trending),
         ("/healthz", models.Health),

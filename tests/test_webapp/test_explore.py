@@ -11,15 +11,17 @@ from typing import Any
 
 import networkx as nx
 import pytest
+from flask import render_template
 from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 
 from readerflow.storage.embedded_serving import EmbeddedServing
-from readerflow.webapp import models, urls
+from readerflow.webapp import explore_models, urls
 from readerflow.webapp.app import create_app
 from readerflow.webapp.exchange import MAX_URI_CHARS
 from readerflow.webapp.neighbourhood import NARROW, WIDE, neighbourhood
+from readerflow.webapp.path_words import odds
 from readerflow.webapp.problems import BadRequest
 from readerflow.webapp.trails import MAX_TRAIL, Trail
 from tests.page_site import HUB, ODD_TITLES, PLAIN, QUIET, SENDER, LiveSite
@@ -42,7 +44,7 @@ def explored(client: FlaskClient, *titles: str, **query: Any) -> dict[str, Any]:
     response = client.get(API, query_string={"trail": titles, **query})
     assert response.status_code == 200, response.text
     found: dict[str, Any] = response.get_json()
-    models.Explored.model_validate(found)
+    explore_models.Explored.model_validate(found)
     return found
 
 
@@ -93,6 +95,24 @@ def test_a_step_that_nobody_took_has_no_probability(client: FlaskClient) -> None
     assert found["trail"][1]["clicks"] == {"clicks": 0, "batch": 0, "live": 0}
     text = client.get(PAGE, query_string={"trail": [PLAIN, QUIET]}, headers=BROWSER).text
     assert "has no probability" in text and "not published" in text
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_the_graph_leaves_out_what_is_not_known_yet(client: FlaskClient, complete: bool) -> None:
+    found = explored(client, PLAIN) | {"generation": None, "complete": complete}
+    with client.application.test_request_context():
+        text = render_template("explore.graphml.xml", data=found, nodes=[{"id": "n0", "title": "a", "kind": "article"}])
+    told = nx.read_graphml(io.BytesIO(text.encode())).graph
+    assert "generation" not in told
+    assert told["complete"] is complete and told["wiki"] == WIKI
+
+
+def test_a_small_probability_is_written_as_odds(client: FlaskClient) -> None:
+    titles = [PLAIN, HUB] * 8
+    chance = explored(client, *titles, steps="bf" * 7 + "b")["trail"][-1]["probability"]
+    assert 0 < chance < 0.1
+    text = client.get(PAGE, query_string={"trail": titles, "steps": "bf" * 7 + "b"}, headers=BROWSER).text
+    assert f"This trail so far: <b>{odds(chance)}</b>, if" in text
 
 
 @pytest.mark.parametrize("title", ODD_TITLES)
@@ -216,6 +236,7 @@ def test_what_is_seen_is_the_same_as_page_graph_and_edges(client: FlaskClient, l
     assert {key: value[0] for key, value in edges.items()} == expected
     assert all(clicks == batch + live for clicks, batch, live in edges.values())
     assert graph.graph["generation"] == found["generation"]
+    assert graph.graph["complete"] is found["complete"]
     response = client.get(f"{PAGE}/csv", query_string={"trail": titles, "limit": limit})
     rows = list(csv.DictReader(io.StringIO(response.text)))
     neutral = {

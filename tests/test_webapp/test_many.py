@@ -16,11 +16,11 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from readerflow.storage.embedded_serving import EmbeddedServing
-from readerflow.webapp import models, urls
+from readerflow.webapp import many_models, urls
 from readerflow.webapp.app import create_app
 from readerflow.webapp.exchange import MAX_BODY_BYTES, SECURITY_HEADERS
 from readerflow.webapp.many import MAX_BODY_BYTES as MAX_LIST_BYTES
-from readerflow.webapp.models import MAX_TITLES
+from readerflow.webapp.many_models import MAX_TITLES
 from tests.page_site import HUB, ODD_TITLES, PLAIN, QUIET, SENDER, LiveSite
 from tests.serving_store import MONTH, WIKI
 
@@ -40,7 +40,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
 def listed(response: TestResponse) -> list[dict[str, Any]]:
     assert response.status_code == 200, response.text
     answer = response.get_json()
-    models.ListedArticles.model_validate(answer)
+    many_models.ListedArticles.model_validate(answer)
     assert answer["total"] == len(answer["items"]) == int(response.headers["Total-Count"])
     assert answer["unknown"] == sum(not item["known"] for item in answer["items"])
     assert answer["generation"] and answer["horizon"] and answer["complete"]
@@ -178,6 +178,11 @@ def test_the_page_shows_a_list_and_links_to_it(client: FlaskClient) -> None:
     assert page.status_code == 200
     assert "5 articles, 1 of them not known" in page.text
     assert "<b>bold</b>" not in page.text
+    (item,) = listed(client.get(ARTICLES, query_string={"title": HUB}))
+    (row,) = [row for row in page.text.split("<tr>") if f'href="{urls.article_url(WIKI, MONTH, HUB)}"' in row]
+    articles = {name: item["in_link"][name] + item["in_other"][name] for name in item["in"]}
+    for counts in (item["in"], item["out"], item["entries"]["search"], articles):
+        assert f'data-batch="{counts["batch"]:,}" data-live="{counts["live"]:,}">{counts["clicks"]:,}</td>' in row
     (permalink,) = [link for link in re.findall(r'href="([^"]*)">Permalink', page.text)]
     again = client.get(html.unescape(permalink), headers=BROWSER)
     assert "5 articles, 1 of them not known" in again.text

@@ -12,7 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from readerflow.storage.embedded_serving import EmbeddedServing
-from readerflow.webapp import models, urls
+from readerflow.webapp import search_models, urls
 from readerflow.webapp.app import create_app
 from readerflow.webapp.paging import RankingPage
 from tests.page_site import HUB, ODD_TITLES, PLAIN, LiveSite
@@ -34,7 +34,7 @@ def answer(client: FlaskClient, address: str, **query: Any) -> dict[str, Any]:
     response = client.get(address, query_string=query)
     assert response.status_code == 200, response.text
     found: dict[str, Any] = response.get_json()
-    models.Hits.model_validate(found)
+    search_models.Hits.model_validate(found)
     assert response.headers["Total-Count"] == str(found["total"])
     return found
 
