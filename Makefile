@@ -16,7 +16,7 @@ ifneq ($(wildcard ../shared/data),)
 export READERFLOW_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help setup setup-cluster setup-dev demo test check format bench lock audit browser clean
+.PHONY: help setup setup-cluster setup-dev demo test test-cluster check format bench lock audit browser clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,9 +41,12 @@ up: setup-cluster ## Start Kafka, HDFS, Cassandra and Spark on this machine: mak
 down: setup ## Stop them; their data stays.
 	@$(BIN)/readerflow down $(ARGS)
 
-test: setup-dev browser ## Run all checks and tests; they start servers of their own.
+test: setup-dev browser ## Run all checks and tests but those of test-cluster.
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -m "not cluster" $(ARGS)
+
+test-cluster: setup-dev ## Run the tests that need Kafka, HDFS, Spark and Cassandra; they start them.
+	@$(BIN)/pytest -m cluster $(ARGS)
 
 check: setup-dev ## Lint and type-check; writes nothing.
 	@$(BIN)/ruff format --check .

@@ -61,7 +61,6 @@ TEST = [
     "psutil>=7,<8",
     "pytest>=9,<10",
     "pytest-cov>=7,<8",
-    "pytest-xdist>=3.8,<4",
     "schemathesis>=4.32,<5",
 ]
 DEV = [

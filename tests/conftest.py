@@ -87,16 +87,9 @@ def no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what needs servers or Spark, so that ``-m "not cluster"`` leaves it out.
-
-    Of two processes (``make test``) one takes all of these, so that the servers start once; the other takes the rest,
-    file by file.
-    """
+    """Mark what needs servers or Spark, so that ``-m "not cluster"`` leaves it out."""
     asked = {"cluster", "spark_cluster"} & set(getattr(item, "fixturenames", ()))
     if asked or "spark" in item.nodeid or item.path.stem in SPARK_TESTS:
         item.add_marker(pytest.mark.cluster)
-        item.add_marker(pytest.mark.xdist_group("cluster"))
         if not (os.environ.get("CI") or os.environ.get("JAVA_HOME") or shutil.which("java")):
             item.add_marker(pytest.mark.skip("Java 17 is missing; 'readerflow doctor' says how to get it"))
-    else:
-        item.add_marker(pytest.mark.xdist_group(str(item.path)))
