@@ -59,7 +59,7 @@ def test_every_page_and_state_is_on_the_contact_sheet(
             picture = b64encode(page.screenshot(type="jpeg", quality=80)).decode()
             figures[name] += f'<img width="{shown}" src="data:image/jpeg;base64,{picture}">'
             page.context.close()
-    sheet = browser.new_page(viewport={"width": 1460, "height": 900})
+    sheet = browser.new_page(viewport={"width": 1560, "height": 900})
     body = "".join(f"<figure><figcaption>{escape(name)}</figcaption>{made}</figure>" for name, made in figures.items())
     sheet.set_content(f'<style>{STYLE}</style><body class="{theme}">{body}', wait_until="load")
     drawn = sheet.evaluate("[...document.images].filter(({ naturalWidth }) => naturalWidth > 0).length")
