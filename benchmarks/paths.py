@@ -144,7 +144,7 @@ def beside(
         costs.append(cost(pair))
         seconds.append(perf_counter() - began)
         cpu_seconds.append(process_time() - cpu_began)
-    apart: float = max(abs(a - b) for a, b in zip(costs, ours.values(), strict=True))
+    apart: float = max((abs(a - b) for a, b in zip(costs, ours.values(), strict=True)), default=0.0)
     print(
         f"{name} {version_of(name)}: {len(ours)} of these pairs, {percentiles(seconds)}; "
         f"of CPU {percentiles(cpu_seconds)}; {made:.1f} s for its graph; "

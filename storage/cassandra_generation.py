@@ -75,11 +75,6 @@ class CassandraGeneration:
         position, entries = entries_of(stored_page(side, data), title) if data is not None else (0, None)
         return entries if position == first else NEIGHBOURS.empty_table()
 
-    def neighbour_count(self, side: Side, title: str) -> int:
-        """How many neighbours an article has."""
-        row = self.article(title)
-        return int(row["in_pairs" if side is Side.SOURCES else "out_pairs"]) if row else 0
-
     def all_neighbours(self, side: Side, title: str) -> pa.Table:
         """All neighbours of an article, strongest first: NEIGHBOURS."""
         first = self.neighbour_page(side, title, 0)

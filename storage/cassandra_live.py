@@ -47,8 +47,10 @@ TITLE_BYTES = 64 << 20
 _PAIRS = f"""
     select side, hour, {STORED} from {{ks}}.live_pairs
     where incarnation = ? and source = ? and day = ? and bucket = ? and title = ? and side in (0, 1)
-        and hour in ? and id > ?
 """  # noqa: S608, our own names
+_PAIRS_FROM = f"{_PAIRS} and hour >= ?"
+# Rows of an hour lie in the order of their writes: for what came later, the hours are named.
+_NEW_PAIRS = f"{_PAIRS} and hour in ? and id > ?"
 _CLASSES = f"""
     select {STORED} from {{ks}}.live_classes
     where incarnation = ? and source = ? and day = ? and id > ? and id <= ?
@@ -133,16 +135,15 @@ class LiveReader:
 
     def _ask(self, row: Incarnation, source: str, title: str, from_hour: int, after: int) -> list[ResponseFuture]:
         days = [day for name, day in self.days(row) if name == source and day >= from_hour // 24]
-        return [
-            self._cassandra.start(
-                _PAIRS,
-                (
-                    row.incarnation, source, day, bucket_of(title), title,
-                    list(range(max(from_hour, 24 * day), 24 * day + 24)), after,
-                ),
-            )
-            for day in days
-        ]  # fmt: skip
+        asked = []
+        for day in days:
+            key = (row.incarnation, source, day, bucket_of(title), title)
+            if after:
+                hours = list(range(max(from_hour, 24 * day), 24 * day + 24))
+                asked.append(self._cassandra.start(_NEW_PAIRS, (*key, hours, after)))
+            else:
+                asked.append(self._cassandra.start(_PAIRS_FROM, (*key, from_hour)))
+        return asked
 
     def totals(self, row: Incarnation, source: str, before: datetime) -> dict[int, dict[str, int]]:
         """Clicks of hours before a time that the stream has seen, by partition and link type."""

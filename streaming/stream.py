@@ -106,7 +106,7 @@ class _Follower:
         self._beside = beside
         self._clock = clock
         self._wall = wall
-        self._prepared: tuple[StreamProgress, Future[MicroBatch | None]] | None = None
+        self._prepared: tuple[StreamProgress, float, Future[MicroBatch | None]] | None = None
         self.ends: dict[int, int] = {}  # partition -> where the log ended when it was last looked at
 
     def look_at_ends(self) -> None:
@@ -115,26 +115,27 @@ class _Follower:
 
     def step(self, follow: bool) -> bool:
         """Take one micro-batch, with ``follow`` up to where the log ends now; False when there is nothing to take."""
-        began, before = self._clock(), self._run.committed()
-        batch = self._next(before, follow)
+        before = self._run.committed()
+        began, batch = self._next(before, follow)
         if batch is None:
             return False
         # Trends count as a batch too; they may have been committed since this one was computed.
         stamped = replace(batch.progress, batch_id=before.batch_id + 1, trended=before.trended)
         stamped = with_figures(stamped, before, self.ends, self._clock() - began, self._wall())
-        self._prepared = stamped, self._beside.submit(self._prepare, stamped, follow)
+        self._prepared = stamped, self._clock(), self._beside.submit(self._prepare, stamped, follow)
         crash_point("stream.offsets_chosen")
         self._realtime.commit(self._run.incarnation, replace(batch, progress=stamped))
         return True
 
-    def _next(self, before: StreamProgress, follow: bool) -> MicroBatch | None:
-        """The micro-batch after ``before``: the prepared one, if it was prepared for these offsets."""
+    def _next(self, before: StreamProgress, follow: bool) -> tuple[float, MicroBatch | None]:
+        """When its work began, and the micro-batch after ``before``: the prepared one, if it is for these offsets."""
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
-            batch = prepared[1].result()
-            if batch is not None and prepared[0].offsets == before.offsets:
-                return batch
-        return self._prepare(before, follow)
+            after, began, future = prepared
+            batch = future.result()
+            if batch is not None and after.offsets == before.offsets:
+                return began, batch
+        return self._clock(), self._prepare(before, follow)
 
     def _prepare(self, before: StreamProgress, follow: bool) -> MicroBatch | None:
         if follow:

@@ -38,6 +38,9 @@ api = APIBlueprint("explore", __name__, url_prefix="/api/v1", abp_tags=[Tag(name
 api.record(lambda state: allow(state.app, "explore.explored", Allowance(repeated=frozenset({"trail"}))))
 
 
+Edges = list[Neighbour]
+
+
 def explore(reading: Reading, trail: Trail, *, limit: int = explore_models.DEFAULT_NEIGHBOURS) -> dict[str, Any]:
     """The neighbourhood of a trail's last article, and how probable each step of the trail is.
 
@@ -47,6 +50,11 @@ def explore(reading: Reading, trail: Trail, *, limit: int = explore_models.DEFAU
 
     :raises NotFound: for a title that nobody knows.
     """
+    return _explored(reading, trail, limit)[0]
+
+
+def _explored(reading: Reading, trail: Trail, limit: int) -> tuple[dict[str, Any], list[Edges]]:
+    """The answer, and the clicks of each step by link type."""
     at = reading.snapshot
     numbers = {title: article_numbers(reading, title) for title in trail.titles}
     unknown = next((title for title, known in numbers.items() if known is None), None)
@@ -54,14 +62,16 @@ def explore(reading: Reading, trail: Trail, *, limit: int = explore_models.DEFAU
         raise no_such_title(reading, unknown)
     sides = {side.value: _side(reading, side, trail.current, limit) for side in Side}
     current: Mapping[str, Any] = numbers[trail.current] or {}
-    return {
+    edges = [merge_neighbours(*reading.between(*ends), None, LINK_TYPES) for ends in _ends(trail)]
+    answer = {
         **envelope(at),
         **names_of(at.wiki, trail.current),
         "in": current["in"],
         "out": current["out"],
-        "trail": list(_steps(reading, trail, numbers)),
+        "trail": list(_steps(trail, numbers, edges)),
         **sides,
     }
+    return answer, edges
 
 
 def _side(reading: Reading, side: Side, title: str, limit: int) -> dict[str, Any]:
@@ -69,13 +79,13 @@ def _side(reading: Reading, side: Side, title: str, limit: int) -> dict[str, Any
     return {name: page[name] for name in ("total", "clicks", "items", "rest")}
 
 
-def _steps(reading: Reading, trail: Trail, numbers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _steps(trail: Trail, numbers: Mapping[str, Any], edges: list[Edges]) -> Iterator[dict[str, Any]]:
     probability: float | None = 1.0
     before = None
-    for title, step in zip(trail.titles, ("", *trail.steps), strict=True):
+    for title, step, taken in zip(trail.titles, ("", *trail.steps), ([], *edges), strict=True):
         clicks = share = None
         if before is not None:
-            clicks = total(edge.clicks for edge in _edges(reading, before, title, step))
+            clicks = total(edge.clicks for edge in taken)
             whole = numbers[before]["out" if step == FORWARD else "in"]["clicks"]
             share = clicks["clicks"] / whole if whole and clicks["clicks"] else None
             probability = probability * share if probability is not None and share is not None else None
@@ -90,10 +100,10 @@ def _steps(reading: Reading, trail: Trail, numbers: Mapping[str, Any]) -> Iterat
         before = title
 
 
-def _edges(reading: Reading, before: str, title: str, step: str) -> list[Neighbour]:
-    """The clicks of a step, by link type."""
-    ends = (before, title) if step == FORWARD else (title, before)
-    return merge_neighbours(*reading.between(*ends), None, LINK_TYPES)
+def _ends(trail: Trail) -> Iterator[tuple[str, str]]:
+    """(referrer, article) of the clicks of each step."""
+    for before, title, step in zip(trail.titles, trail.titles[1:], trail.steps, strict=False):
+        yield (before, title) if step == FORWARD else (title, before)
 
 
 def seen(reading: Reading, trail: Trail, limit: int) -> tuple[dict[str, Any], pa.Table]:
@@ -101,11 +111,10 @@ def seen(reading: Reading, trail: Trail, limit: int) -> tuple[dict[str, Any], pa
 
     A referrer that is no article keeps its name, such as ``other-search``.
     """
-    answer = explore(reading, trail, limit=limit)
+    answer, edges = _explored(reading, trail, limit)
     found: dict[tuple[str, str, str], Any] = {}
-    for before, title, step in zip(trail.titles, trail.titles[1:], trail.steps, strict=False):
-        ends = (before, title) if step == FORWARD else (title, before)
-        found |= {(*ends, edge.link_type): edge.clicks for edge in _edges(reading, before, title, step)}
+    for ends, taken in zip(_ends(trail), edges, strict=True):
+        found |= {(*ends, edge.link_type): edge.clicks for edge in taken}
     found |= {(one["title"], trail.current, one["link_type"]): one["clicks"] for one in answer["sources"]["items"]}
     found |= {(trail.current, one["title"], one["link_type"]): one["clicks"] for one in answer["destinations"]["items"]}
     rows = [{**dict(zip(EDGES.names, key, strict=False)), **clicks} for key, clicks in found.items()]

@@ -15,8 +15,8 @@ from readerflow.storage.serving_views import Reading
 from . import many_models, models
 from .answers import UNKNOWN, article_numbers, names_of
 from .context import envelope, resolve_month, site
-from .exchange import Allowance, allow, json_response
-from .replies import reply_from
+from .exchange import Allowance, allow
+from .replies import counted, reply_from
 
 #: MAX_TITLES of 255 bytes, each of which JSON or a form may spell as three, and what is around them.
 MAX_BODY_BYTES = 128 * 1024
@@ -57,10 +57,7 @@ def articles(path: models.MonthPath, query: many_models.TitlesQuery) -> Response
 def posted_articles(path: models.MonthPath, query: models.Nothing, body: many_models.TitlesBody) -> Response:
     month = resolve_month(site().serving, path.wiki, path.month)
     with site().serving.read(path.wiki, month) as reading:
-        answer = many(reading, _stored(body.titles))
-    response = json_response(answer)
-    response.headers["Total-Count"] = str(answer["total"])
-    return response
+        return counted(many(reading, _stored(body.titles)))
 
 
 def _stored(titles: Sequence[str]) -> list[str]:

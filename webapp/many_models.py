@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from .models import Answer, Asked, Count, Entries, Envelope, Ranks
+from .models import Asked, Envelope, NumbersOrNone
 
 MAX_TITLES = 100
 
@@ -30,20 +30,13 @@ class TitlesBody(Asked):
         return body
 
 
-class ListedArticle(Answer):
+class ListedArticle(NumbersOrNone):
     """An article of a list; all but its names is null when it is not known."""
 
     title: str
     display_title: str
     wikipedia: str
     known: bool = Field(description="False when no click to or from such an article is published.")
-    in_: Count | None = Field(alias="in")
-    out: Count | None
-    entries: Entries | None
-    in_link: Count | None
-    in_other: Count | None
-    dead_end_share: float | None
-    ranks: Ranks | None
 
 
 class ListedArticles(Envelope):

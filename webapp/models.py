@@ -163,6 +163,18 @@ class Article(Envelope):
     community: Community | None = Field(description="Null outside the link graph. Batch only.")
 
 
+class NumbersOrNone(Answer):
+    """The numbers of an article among others; null throughout where nobody knows it."""
+
+    in_: Count | None = Field(alias="in")
+    out: Count | None
+    entries: Entries | None
+    in_link: Count | None
+    in_other: Count | None
+    dead_end_share: float | None
+    ranks: Ranks | None
+
+
 class NeighbourItem(Answer):
     position: int
     title: str

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
@@ -21,32 +19,26 @@ api = APIBlueprint(
 )
 
 
-def _reply(answer: dict[str, Any]) -> Response:
-    response = reply_as_it_is(answer)
-    response.headers["Total-Count"] = str(answer["total"])
-    return response
-
-
 @api.get("/months", summary="Totals of months and wikis side by side", responses={200: shapes.Months})
 def all_months(query: shapes.MonthsQuery) -> Response:
-    return _reply(months.months(site().serving, query.wiki, query.month))
+    return reply_as_it_is(months.months(site().serving, query.wiki, query.month))
 
 
 @api.get("/<wiki>/history/<title:title>", summary="An article in every month", responses={200: shapes.History})
 def history(path: shapes.HistoryPath, query: models.Nothing) -> Response:
-    return _reply(months.history(site().serving, path.wiki, from_request(path.title)))
+    return reply_as_it_is(months.history(site().serving, path.wiki, from_request(path.title)))
 
 
 @api.get("/<wiki>/history", summary="The same, by parameter", responses={200: shapes.History})
 def history_by_parameter(path: models.WikiPath, query: models.TitleQuery) -> Response:
-    return _reply(months.history(site().serving, path.wiki, from_request(query.title)))
+    return reply_as_it_is(months.history(site().serving, path.wiki, from_request(query.title)))
 
 
 @api.get("/<wiki>/<month>/movers", summary="Greatest rises and falls, batch only", responses={200: shapes.Movers})
 def movers(path: models.MonthPath, query: shapes.MoversQuery) -> Response:
     two = changes.two_generations(site().serving, path.wiki, path.month, query.against, query.next)
     asked = query.by, query.order, query.direction
-    return _reply(changes.movers(site().serving, two, *asked, limit=query.limit))
+    return reply_as_it_is(changes.movers(site().serving, two, *asked, limit=query.limit))
 
 
 @api.get(
@@ -54,7 +46,7 @@ def movers(path: models.MonthPath, query: shapes.MoversQuery) -> Response:
 )
 def changed_pairs(path: models.MonthPath, query: shapes.ChangedPairsQuery) -> Response:
     two = changes.two_generations(site().serving, path.wiki, path.month, query.against, query.next)
-    return _reply(changes.month_pairs(site().serving, two, query.kind, limit=query.limit))
+    return reply_as_it_is(changes.month_pairs(site().serving, two, query.kind, limit=query.limit))
 
 
 @api.get(
@@ -76,4 +68,4 @@ def _changes(path: models.MonthPath, title: str, query: shapes.ChangesQuery) -> 
         found = changes.article_pairs(
             two, Side(query.side), from_request(title), kind=query.kind, order=query.order, limit=query.limit
         )
-    return _reply(found)
+    return reply_as_it_is(found)

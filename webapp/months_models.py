@@ -14,9 +14,8 @@ from .models import (
     Answer,
     Asked,
     Count,
-    Entries,
     Envelope,
-    Ranks,
+    NumbersOrNone,
     WikiPath,
 )
 
@@ -106,17 +105,10 @@ class Months(Answer):
     items: list[MonthTotals]
 
 
-class HistoryMonth(Envelope):
+class HistoryMonth(Envelope, NumbersOrNone):
     """An article in a month; null throughout where the month lacks it: no pair of it reached 10 clicks."""
 
     covered: Covered = Field(description="Up to `live_until`.")
-    in_: Count | None = Field(alias="in")
-    out: Count | None
-    entries: Entries | None
-    in_link: Count | None
-    in_other: Count | None
-    dead_end_share: float | None
-    ranks: Ranks | None
     in_per_day: float | None
     out_per_day: float | None
 
@@ -248,39 +240,3 @@ class Changes(_Comparison):
     items: list[ArticlePair]
     rest: FoldedPairs
     next: str | None
-
-
-class LanguagePath(Asked):
-    lang: str = Field(description="A language code, like hr; short for hrwiki.")
-    title: str = TITLE
-    side: SideName
-    month: str = Field(description="YYYY-MM or `latest`.")
-
-
-class WikiNavQuery(Asked):
-    start: int = Field(1, ge=1, description="The first row, counted from 1.")
-    limit: int = Field(20, ge=1, le=10_000)
-    sort: Literal["desc", "asc"] = "desc"
-
-
-class WikiNavItem(Answer):
-    title: str
-    views: int = Field(description="Clicks: batch + live.")
-    batch: int
-    live: int
-    link_type: str
-
-
-class WikiNavList(Envelope):
-    start: int
-    limit: int
-    sort: str
-    total_count: int
-    title: str
-    results: list[WikiNavItem]
-    next: str = Field(description="The address of the next page; empty on the last.")
-
-
-class WikiNavMeta(Answer):
-    month: str
-    languages: list[str]

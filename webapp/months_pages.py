@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 from flask.blueprints import BlueprintSetupState
 from pydantic import ValidationError
 
-from readerflow.storage.changes import DIRECTIONS
+from readerflow.storage.changes import DIRECTIONS, PAIR_LISTS
 from readerflow.storage.serving_views import ChangesPending, Side
 
 from . import changes, months, months_charts, months_tables, urls
@@ -170,7 +170,7 @@ def changed_pairs(wiki: str, month: str) -> str | Response:
     if asked.next and not asked.kind:
         raise BadRequest("'next' needs a 'kind': new or vanished")
     limit = PAGE_ROWS if asked.kind else TOP_ROWS
-    shown = (asked.kind,) if asked.kind else ("new", "vanished")
+    shown = (asked.kind,) if asked.kind else PAIR_LISTS
     try:
         two = changes.two_generations(serving, wiki, month, asked.against, asked.next)
         found = [changes.month_pairs(serving, two, one, limit=limit) for one in shown]

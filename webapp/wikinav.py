@@ -20,7 +20,7 @@ from readerflow.common.titles import from_request, language
 from readerflow.storage.serving_views import Reading, Side
 
 from . import models
-from . import months_models as shapes
+from . import wikinav_models as shapes
 from .context import LATEST, envelope, site
 from .merge import merge_article, merge_neighbours
 from .problems import BadRequest, NotFound

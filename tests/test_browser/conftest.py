@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,6 +19,9 @@ from readerflow.storage.embedded_serving import EmbeddedServing
 from readerflow.webapp.app import create_app
 from readerflow.webapp.live import HUB
 from tests.page_site import LiveSite
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -87,7 +91,16 @@ class Quiet(WSGIRequestHandler):
 
 def serve(app: Any) -> Iterator[str]:
     """Serve an app on a free port for as long as the iterator lives."""
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
+
+    def closing_files(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        # This server forgets to close the answer when a browser hangs up on it.
+        answer = app(environ, start_response)
+        if not environ["PATH_INFO"].startswith("/static/"):
+            return cast("Iterable[bytes]", answer)
+        with closing(answer):
+            return [b"".join(answer)]
+
+    server = make_server("127.0.0.1", 0, closing_files, threaded=True, request_handler=Quiet)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

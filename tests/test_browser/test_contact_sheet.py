@@ -65,7 +65,7 @@ def test_every_page_and_state_is_on_the_contact_sheet(
     drawn = sheet.evaluate("[...document.images].filter(({ naturalWidth }) => naturalWidth > 0).length")
     folder = FOLDER if os.environ.get("UPDATE_SCREENSHOT") else tmp_path
     target = folder / f"pages-{theme}.jpg"
-    sheet.screenshot(path=target, type="jpeg", quality=70, full_page=True)
+    sheet.screenshot(path=target, type="jpeg", quality=50, full_page=True)
     sheet.close()
     assert drawn == len(places) * len(WIDTHS)
     assert 100_000 < target.stat().st_size < MAX_BYTES

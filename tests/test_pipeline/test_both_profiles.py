@@ -32,7 +32,7 @@ WIKI, MONTH = "hrwiki", Month(2025, 3)
 START = datetime(2025, 3, 30)
 #: Hours of the replay before each horizon. The first is where the stream begins; the last leaves nothing to it.
 HORIZONS = tuple(START + timedelta(hours=hours) for hours in (6, 12, 18, 23, 24, 30, 36, 42, 47, 48))
-SAMPLED = 150
+SAMPLED = 400
 #: What differs by profile, run or clock; all else of an answer must be equal.
 OWN = ("generation", "incarnation", "realtime_batch", "next", "engine", "created", "published")
 

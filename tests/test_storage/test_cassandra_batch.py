@@ -146,8 +146,6 @@ def test_articles_rankings_and_clicks_are_found(open_views: Open, empty_cassandr
     assert reader.article(title(333)) == table.slice(333, 1).to_pylist()[0]
     assert reader.article("A") is None
     assert reader.article("Ž") is None
-    assert reader.neighbour_count(Side.SOURCES, title(3)) == table["in_pairs"][3].as_py()
-    assert reader.neighbour_count(Side.DESTINATIONS, "A") == 0
     for after, limit in ((0, 1), (0, 600), (249, 2), (250, 10), (590, 100), (600, 5)):
         expected = list(range(after + 1, min(after + limit, 600) + 1))
         assert reader.ranking("in", after, limit)["position"].to_pylist() == expected

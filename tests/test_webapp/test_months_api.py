@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 from readerflow.common.records import CLASS_ROWS
 from readerflow.storage.embedded_serving import EmbeddedServing
 from readerflow.storage.serving_views import ChangesPending, QueryTooLong
-from readerflow.webapp import changes, models, wikinav
+from readerflow.webapp import changes, models, wikinav, wikinav_models
 from readerflow.webapp import months_models as shapes
 from readerflow.webapp.app import create_app
 from tests.serving_store import MONTH, WIKI, Store, micro_batch
@@ -336,7 +336,7 @@ def test_answers_have_a_tag(client: FlaskClient) -> None:
 
 def test_wikinav_gets_its_fields(client: FlaskClient) -> None:
     response = client.get("/api/v1/hr/Zagreb/sources/latest?limit=2")
-    answer = ok(response, shapes.WikiNavList)
+    answer = ok(response, wikinav_models.WikiNavList)
     assert {name: answer[name] for name in ("start", "limit", "sort", "total_count", "title", "month")} == {
         "start": 1, "limit": 2, "sort": "desc", "total_count": 4, "title": "Zagreb", "month": MONTH
     }  # fmt: skip
@@ -348,12 +348,12 @@ def test_wikinav_gets_its_fields(client: FlaskClient) -> None:
     assert client.head("/api/v1/hr/Zagreb/sources/latest").headers["Total-Count"] == "4"
     assert answer["generation"] is not None
     following = urlsplit(answer["next"])
-    rest = ok(client.get(f"{following.path}?{following.query}"), shapes.WikiNavList)
+    rest = ok(client.get(f"{following.path}?{following.query}"), wikinav_models.WikiNavList)
     assert [one["title"] for one in rest["results"]] == ["Split", "New_source"]
     assert rest["next"] == ""
     least = ok(client.get("/api/v1/hr/Zagreb/sources/latest?sort=asc"))["results"]
     assert least == (answer["results"] + rest["results"])[::-1]
-    assert ok(client.get("/api/v1/latest/meta"), shapes.WikiNavMeta) == {
+    assert ok(client.get("/api/v1/latest/meta"), wikinav_models.WikiNavMeta) == {
         "month": MONTH,
         "languages": ["be-tarask", "hr"],
     }
@@ -363,7 +363,7 @@ def test_wikinav_gets_its_fields(client: FlaskClient) -> None:
 @pytest.mark.parametrize("escaped", [True, False])
 def test_wikinav_reaches_every_title(client: FlaskClient, title: str, escaped: bool) -> None:
     path = quote(title, safe="" if escaped else "/")
-    answer = ok(client.get(f"/api/v1/hr/{path}/sources/{EARLIER}"), shapes.WikiNavList)
+    answer = ok(client.get(f"/api/v1/hr/{path}/sources/{EARLIER}"), wikinav_models.WikiNavList)
     assert (answer["title"], answer["month"], answer["wiki"]) == (title, EARLIER, WIKI)
     assert answer["results"][0]["views"] == pairs(False)["other-search", title, "external"]
     more = ok(client.get(f"/api/v1/hr/{path}/sources/{EARLIER}?limit=1"))["next"]
@@ -378,13 +378,13 @@ def test_a_wiki_is_never_taken_for_a_language(client: FlaskClient) -> None:
             answer = ok(client.get(f"{BASE}/{month}/sources/{title}"), models.Neighbours)
             assert (answer["title"], answer["month"]) == (title, MONTH)
     # A title that looks like a route of ours, and a route of ours with a title that looks like WikiNav's.
-    assert ok(client.get(f"/api/v1/hr/2025-02/sources/{MONTH}"), shapes.WikiNavList)["title"] == "2025-02"
-    assert ok(client.get("/api/v1/hr/latest/sources/latest"), shapes.WikiNavList)["title"] == "latest"
+    assert ok(client.get(f"/api/v1/hr/2025-02/sources/{MONTH}"), wikinav_models.WikiNavList)["title"] == "2025-02"
+    assert ok(client.get("/api/v1/hr/latest/sources/latest"), wikinav_models.WikiNavList)["title"] == "latest"
     title = "a/sources/2025-02"
     assert ok(client.get(f"{BASE}/{MONTH}/article/{title}"), models.Article)["title"] == title
     assert ok(client.get(f"{BASE}/{MONTH}/sources/{title}"), models.Neighbours)["title"] == title
     assert ok(client.get(f"{BASE}/history/{title}"), shapes.History)["title"] == title
-    answer = ok(client.get("/api/v1/be-tarask/Zagreb/sources/latest"), shapes.WikiNavList)
+    answer = ok(client.get("/api/v1/be-tarask/Zagreb/sources/latest"), wikinav_models.WikiNavList)
     assert answer["wiki"] == OTHER_WIKI
 
 
