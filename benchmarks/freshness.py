@@ -1,6 +1,6 @@
 """How long an event takes from the log into the answers of a running site, while records keep coming.
 
-    readerflow replay hrwiki 2025-03 --grain click --duration 10m   # and 'stream --follow', 'serve', elsewhere
+    readerflow replay hrwiki 2025-03 --grain click --duration 600   # and 'stream --follow', 'serve', elsewhere
     python -m benchmarks.freshness http://127.0.0.1:8000 hrwiki 2025-03 --seconds 60
 
 Asks the site again and again how far the log and its own rows reach. A log's end counts as seen when an answer's rows
@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import time
+from urllib.error import URLError
 from urllib.request import urlopen
 
 PAUSE = 0.05
@@ -29,7 +30,10 @@ def main() -> None:
     options = parser.parse_args()
     time.sleep(options.after)
     address = f"{options.url.rstrip('/')}/api/v1/{options.wiki}/{options.month}/status"
-    took, entries = look(address, options.seconds)
+    try:
+        took, entries = look(address, options.seconds)
+    except URLError as error:
+        sys.exit(f"benchmark: {address} does not answer ({error}); is the month on its way there?")
     if not took:
         sys.exit("benchmark: nothing came into the log meanwhile")
     took.sort()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from readerflow.storage.embedded_serving import EmbeddedServing
 from tests.serving_store import MONTH, SOURCE, WIKI, Click, Store, numbered
 
 EARLIER, EARLIER_SOURCE = "2025-02", "b2c3d4e5"
@@ -48,3 +51,12 @@ def fill(home: Path, end: int = END) -> Store:
     store.publish(clicks(later=True), end)
     store.publish(clicks(later=True)[:5], END, source=OTHER_SOURCE)
     return store
+
+
+@contextmanager
+def opened(home: Path) -> Iterator[EmbeddedServing]:
+    """The filled site's stores; who asks for a comparison waits until it has been worked out."""
+    store = fill(home)
+    with EmbeddedServing(store.serving_db, store.views_root) as serving:
+        serving._comparisons._wait_seconds = 60
+        yield serving

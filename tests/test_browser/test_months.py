@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from readerflow.storage.embedded_serving import EmbeddedServing
 from readerflow.webapp import urls
 from readerflow.webapp.app import create_app
 from tests.serving_store import MONTH, WIKI
-from tests.two_months import fill
+from tests.two_months import opened
 
 from .conftest import serve
 from .test_site import Visits, audit
@@ -32,9 +31,7 @@ PAGES = {
 @pytest.fixture(scope="module")
 def months_base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a site with two months of a wiki."""
-    store = fill(tmp_path_factory.mktemp("months"))
-    with EmbeddedServing(store.serving_db, store.views_root) as serving:
-        serving._comparisons._wait_seconds = 60
+    with opened(tmp_path_factory.mktemp("months")) as serving:
         yield from serve(create_app(serving))
 
 

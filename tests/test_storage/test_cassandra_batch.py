@@ -27,7 +27,9 @@ from readerflow.storage.cassandra_schema import OtherTables
 from readerflow.storage.cassandra_session import Cassandra, ViewsUnavailable
 from readerflow.storage.cassandra_title_index import open_generation_index
 from readerflow.storage.generation_files import LocalFiles
+from readerflow.storage.recent import Recent
 from readerflow.storage.serving_views import HITS, Side
+from readerflow.storage.title_index import HITS_BYTES
 from tests.cut_connection import Door
 from tests.manifests import manifest_of
 
@@ -172,7 +174,9 @@ def test_the_word_index_is_made_of_the_parts_that_writers_leave(open_views: Open
     views.writer(generation, View.ARTICLES)(articles(3, clicks=7).to_batches(2))
     views.writer(generation, View.ARTICLES)(articles(9, clicks=7).slice(3).to_batches(2))
     publish(views, generation)
-    index = open_generation_index(LocalFiles(tmp_path / "files"), f"{MONTH[0]}/{MONTH[1]}/{generation.id}")
+    index = open_generation_index(
+        LocalFiles(tmp_path / "files"), f"{MONTH[0]}/{MONTH[1]}/{generation.id}", Recent(HITS_BYTES)
+    )
     assert index.search("c0", 0, 3) == (
         pa.table([[1, 2, 3], [title(8), title(7), title(6)], [15, 14, 13]], schema=HITS),
         9,

@@ -518,13 +518,18 @@ def test_many_threads_share_one_serving(store: Store, serving: ServingViews) -> 
     assert found == [True] * 100
 
 
-def test_months_of_two_wikis_are_told_apart(store: Store) -> None:
+def fill_two_wikis(store: Store) -> None:
+    """A month with batch and live rows, an earlier one with batch rows, and one of another wiki with live rows only."""
     store.months.update({SOURCE: (WIKI, MONTH), "s2": ("slwiki", "2025-02"), "s3": (WIKI, "2025-01")})
     store.publish(CLICKS, 5)
     store.publish(CLICKS[:9], 5, source="s3")
     store.stream(
         micro_batch(CLICKS, 1, 12, months=store.months), micro_batch(CLICKS[:5], 2, 12, "s2", months=store.months)
     )
+
+
+def test_months_of_two_wikis_are_told_apart(store: Store) -> None:
+    fill_two_wikis(store)
     with store.serving() as serving:
         assert serving.months() == [(WIKI, "2025-01"), (WIKI, MONTH), ("slwiki", "2025-02")]
         assert serving.latest(WIKI) == MONTH
@@ -583,12 +588,7 @@ def test_the_graph_of_a_generation_stays_readable_when_it_has_been_swept(store: 
 
 
 def test_snapshots_are_those_of_readings_without_opening_views(store: Store) -> None:
-    store.months.update({SOURCE: (WIKI, MONTH), "s2": ("slwiki", "2025-02"), "s3": (WIKI, "2025-01")})
-    store.publish(CLICKS, 5)
-    store.publish(CLICKS[:9], 5, source="s3")
-    store.stream(
-        micro_batch(CLICKS, 1, 12, months=store.months), micro_batch(CLICKS[:5], 2, 12, "s2", months=store.months)
-    )
+    fill_two_wikis(store)
     with store.serving() as serving:
         found = serving.snapshots()
         # The month of slwiki has rows of a source that nobody has made active, so that it can't be read either.

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
 
 from readerflow.common.months import HOUR
 from readerflow.storage.batch_views import View
@@ -26,8 +25,9 @@ from readerflow.storage.serving_views import ServingViews
 from readerflow.webapp import models, search_models
 from readerflow.webapp.app import create_app
 from readerflow.webapp.context import SITE, Site
-from readerflow.webapp.exchange import MAX_BODY_BYTES, MAX_URI_CHARS, SECURITY_HEADERS
+from readerflow.webapp.exchange import MAX_BODY_BYTES, MAX_URI_CHARS
 from readerflow.webapp.search_models import MAX_QUERY_CHARS
+from tests.api_replies import ok, problem
 from tests.serving_store import MONTH, START, WIKI, Click, Store, micro_batch, numbered
 from tests.small_month import ODD_TITLES
 
@@ -73,23 +73,6 @@ def client(store: Store) -> Iterator[FlaskClient]:
         app = create_app(serving, live_clients=2, heartbeat_seconds=0.2, trend_formula="clicks against expected")
         app.add_url_rule("/api/v1/broken", "broken", lambda: 1 // 0)
         yield app.test_client()
-
-
-def ok(response: TestResponse) -> Any:
-    assert response.status_code == 200, response.get_data(as_text=True)
-    return response.get_json()
-
-
-def problem(response: TestResponse, status: int) -> dict[str, Any]:
-    assert response.status_code == status, response.get_data(as_text=True)
-    assert response.mimetype == "application/problem+json"
-    told: dict[str, Any] = json.loads(response.data)
-    models.ProblemDetails.model_validate(told)
-    assert told["status"] == status
-    assert told["detail"]
-    for name, value in SECURITY_HEADERS.items():
-        assert response.headers[name] == value
-    return told
 
 
 # Titles ---------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +11,13 @@ from urllib.parse import quote
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
 
 from readerflow.storage.embedded_serving import EmbeddedServing
 from readerflow.storage.log import ActiveSource
-from readerflow.webapp import graph_answers, graph_models, models, urls
+from readerflow.webapp import graph_answers, graph_models, urls
 from readerflow.webapp.app import create_app
 from readerflow.webapp.path_words import odds, share_of_step
+from tests.api_replies import ok, problem
 from tests.page_site import BUSY, HUB, ODD_TITLES, OTHER_WIKI, PLAIN, QUIET, SENDER, LiveSite
 from tests.serving_store import MONTH, SOURCE, WIKI, Click, Store, micro_batch, numbered, sums
 from tests.test_webapp.test_pages import BROWSER, Page
@@ -43,18 +42,6 @@ def app(site: LiveSite) -> Iterator[Flask]:
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
     return app.test_client()
-
-
-def ok(response: TestResponse) -> Any:
-    assert response.status_code == 200, response.get_data(as_text=True)
-    return response.get_json()
-
-
-def problem(response: TestResponse, status: int) -> dict[str, Any]:
-    assert (response.status_code, response.mimetype) == (status, "application/problem+json"), response.text
-    told: dict[str, Any] = json.loads(response.data)
-    models.ProblemDetails.model_validate(told)
-    return told
 
 
 def paths(client: FlaskClient, source: str, target: str, **query: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
 
 from readerflow.common.records import CLASS_ROWS
 from readerflow.storage.embedded_serving import EmbeddedServing
@@ -18,6 +16,7 @@ from readerflow.storage.serving_views import ChangesPending, QueryTooLong
 from readerflow.webapp import changes, models, wikinav, wikinav_models
 from readerflow.webapp import months_models as shapes
 from readerflow.webapp.app import create_app
+from tests.api_replies import ok, problem
 from tests.serving_store import MONTH, WIKI, Store, micro_batch
 from tests.two_months import EARLIER, END, ODD_TITLES, OTHER_WIKI, clicks, fill, pairs
 
@@ -39,21 +38,6 @@ def serving(store: Store) -> Iterator[EmbeddedServing]:
 @pytest.fixture(scope="module")
 def client(serving: EmbeddedServing) -> FlaskClient:
     return create_app(serving).test_client()
-
-
-def ok(response: TestResponse, shape: type[Any] | None = None) -> Any:
-    assert response.status_code == 200, response.get_data(as_text=True)
-    if shape is not None:
-        shape.model_validate(response.get_json())
-    return response.get_json()
-
-
-def problem(response: TestResponse, status: int) -> dict[str, Any]:
-    assert response.status_code == status, response.get_data(as_text=True)
-    assert response.mimetype == "application/problem+json"
-    told: dict[str, Any] = json.loads(response.data)
-    models.ProblemDetails.model_validate(told)
-    return told
 
 
 def clicks_in(title: str, later: bool) -> int:

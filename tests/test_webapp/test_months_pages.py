@@ -15,7 +15,7 @@ from readerflow.storage.serving_views import ChangesPending
 from readerflow.webapp import months_charts, months_tables, urls
 from readerflow.webapp.app import create_app
 from tests.serving_store import MONTH, WIKI
-from tests.two_months import EARLIER, ODD_TITLES, OTHER_WIKI, fill
+from tests.two_months import EARLIER, ODD_TITLES, OTHER_WIKI, fill, opened
 
 from .test_pages import BROWSER, Page, answer, get
 
@@ -35,9 +35,7 @@ PAGES = {
 
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServing]:
-    store = fill(tmp_path_factory.mktemp("months"))
-    with EmbeddedServing(store.serving_db, store.views_root) as serving:
-        serving._comparisons._wait_seconds = 60
+    with opened(tmp_path_factory.mktemp("months")) as serving:
         yield serving
 
 
