@@ -15,7 +15,7 @@ import io
 import random
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import urlopen
 
@@ -43,7 +43,7 @@ class Load:
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
-        self.idle: list[tuple[float, Connection]] = []
+        self.idle: deque[tuple[float, Connection]] = deque()
         self.seconds: list[float] = []
         self.failures: Counter[str] = Counter()
 
@@ -59,9 +59,15 @@ class Load:
         self.seconds.append(time.perf_counter() - due)
 
     def _kept(self) -> Connection | None:
-        """The connection that was used last; older ones are not trusted, since the server closes them when idle."""
-        if self.idle and time.perf_counter() - self.idle[-1][0] < KEPT_SECONDS:
-            return self.idle.pop()[1]
+        """The connection that has waited longest, as requests of many visitors come by many connections.
+
+        Those that wait for very long are not trusted, since the server closes them when idle.
+        """
+        while self.idle:
+            since, connection = self.idle.popleft()
+            if time.perf_counter() - since < KEPT_SECONDS:
+                return connection
+            connection[1].close()
         return None
 
     async def run(self, paths: list[str], rate: float, seconds: float) -> None:

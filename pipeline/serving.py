@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from contextlib import ExitStack
 from functools import partial
@@ -18,6 +19,8 @@ from readerflow.webapp.app import create_app
 from readerflow.webapp.server import serve
 
 from .console import say
+
+log = logging.getLogger(__name__)
 
 
 def make_app(storage: Storage, settings: Settings) -> Flask:
@@ -55,6 +58,14 @@ def _check_port(host: str, port: int) -> None:
             ) from None
 
 
+def _warm(storage: Storage) -> None:
+    """Open what there is before the first visitor comes; without the stores the site tells of it by itself."""
+    try:
+        storage.serving_views.snapshots()
+    except ReaderFlowError as error:
+        log.warning("%s", error)
+
+
 def serve_site(settings: Settings) -> None:
     """Serve until stopped; each worker opens the stores for itself, after the fork.
 
@@ -62,8 +73,14 @@ def serve_site(settings: Settings) -> None:
     """
     _check_port(settings.host, settings.port)
     stores = ExitStack()
+
+    def open_app() -> Flask:
+        storage = stores.enter_context(open_storage(settings))
+        _warm(storage)
+        return make_app(storage, settings)
+
     serve(
-        lambda: make_app(stores.enter_context(open_storage(settings)), settings),
+        open_app,
         host=settings.host,
         port=settings.port,
         workers=settings.web_workers,

@@ -1,13 +1,14 @@
 """One generation of the batch views as Cassandra's readers see it: a look-up is one page of one partition.
 
 The bounds of a view (the first key of each bucket) are read once; then a key leads to its bucket by bisection, and
-within the bucket the page is the first one at or before the key. A generation never changes, so threads may share one.
+within the bucket the page is the first one at or before the key. A generation never changes, so threads may share one,
+and a process keeps the pages that it read last.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -21,10 +22,14 @@ from .cassandra_pages import (
     PAGE_ROWS,
     Key,
     entries_of,
+    first_key,
+    last_key,
     page_rows,
     stored_page,
 )
 from .cassandra_session import Cassandra
+from .known_pages import KnownPages
+from .recent import Recent
 from .serving_views import NEIGHBOURS, RANKING, Side
 from .title_files import place_of
 
@@ -40,11 +45,21 @@ _ALL_PAGES = f"select page {_BUCKET}"
 
 
 class CassandraGeneration:
-    """Reads one generation. That it is still there is the caller's business."""
+    """Reads one generation. That it is still there is the caller's business.
 
-    def __init__(self, cassandra: Cassandra, generation: str, manifest: Manifest | None = None) -> None:
+    :param kept: where pages that were looked up stay for the next look-up; without, none does.
+    """
+
+    def __init__(
+        self,
+        cassandra: Cassandra,
+        generation: str,
+        manifest: Manifest | None = None,
+        kept: Recent[pa.RecordBatch] | None = None,
+    ) -> None:
         self._cassandra = cassandra
         self._bounds: dict[str, list[Key]] = {}
+        self._known = KnownPages(generation, Recent(0) if kept is None else kept)
         self.generation = generation
         self.manifest = manifest
 
@@ -58,12 +73,9 @@ class CassandraGeneration:
 
     def _row(self, view: View, title: str) -> dict[str, Any] | None:
         """The row of an article in a view that has one for each."""
-        data = self._page_at(view, (title, 0))
-        if data is None:
-            return None
-        page = stored_page(view, data)
-        place = pc.index(page.column("article"), title).as_py()
-        if place < 0:
+        page = self._page_at(view, (title, 0))
+        place = -1 if page is None else pc.index(page.column("article"), title).as_py()
+        if page is None or place < 0:
             return None
         row: dict[str, Any] = page.slice(place, 1).to_pylist()[0]
         return row
@@ -71,8 +83,8 @@ class CassandraGeneration:
     def neighbour_page(self, side: Side, title: str, page: int) -> pa.Table:
         """Page 0, 1, ... of an article's neighbours, strongest first: NEIGHBOURS; each has PAGE_ROWS but the last."""
         first = page * PAGE_ROWS[side] + 1
-        data = self._page_at(side, (title, first))
-        position, entries = entries_of(stored_page(side, data), title) if data is not None else (0, None)
+        found = self._page_at(side, (title, first))
+        position, entries = entries_of(found, title) if found is not None else (0, None)
         return entries if position == first else NEIGHBOURS.empty_table()
 
     def all_neighbours(self, side: Side, title: str) -> pa.Table:
@@ -93,17 +105,14 @@ class CassandraGeneration:
 
     def ranking_total(self, name: str) -> int:
         """How many rows a ranking holds."""
-        data = self._page_at(View.RANKINGS, (name, LAST_POSITION))
-        if data is None:
-            return 0
-        ranking, position = (page_rows(View.RANKINGS, data).column(column)[-1].as_py() for column in (0, 1))
-        return int(position) if ranking == name else 0
+        page = self._page_at(View.RANKINGS, (name, LAST_POSITION))
+        ranking, position = last_key(View.RANKINGS, page) if page is not None else ("", 0)
+        return position if ranking == name else 0
 
     def classes(self) -> pa.Table:
         """The view ``classes``."""
-        data = self._page_at(View.CLASSES, ONE_KEY)
-        pages = [] if data is None else [page_rows(View.CLASSES, data)]
-        return pa.Table.from_batches(pages, BATCH_SCHEMAS[View.CLASSES])
+        page = self._page_at(View.CLASSES, ONE_KEY)
+        return pa.Table.from_batches([] if page is None else [page], BATCH_SCHEMAS[View.CLASSES])
 
     def article_in_clicks(self, articles: pa.Array) -> pa.Table:
         """Clicks in of those of the given articles that the generation knows: article, in_clicks."""
@@ -121,6 +130,15 @@ class CassandraGeneration:
         for table in self._buckets(view, self.bounds(view), 1):
             yield from table.to_batches(rows)
 
+    def read_ahead(self, views: Iterable[View], stopped: Callable[[], bool]) -> None:
+        """Keep all pages of some views, so that look-ups find them; ends early when it is ``stopped``."""
+        for view in views:
+            for bucket in self.bounds(view):
+                if stopped():
+                    return
+                for (data,) in self._cassandra.rows(_ALL_PAGES, (self.generation, str(view), *bucket)):
+                    self._keep(view, data)
+
     def bounds(self, view: str) -> list[Key]:
         """The first keys of a view's buckets."""
         known = self._bounds.get(view)
@@ -133,14 +151,24 @@ class CassandraGeneration:
         """The number of the bucket that a key would lie in; -1 before the first."""
         return bisect_right(self.bounds(view), key) - 1
 
-    def _page_at(self, view: str, key: Key) -> bytes | None:
-        """The page that holds a key if any does."""
+    def _page_at(self, view: str, key: Key) -> pa.RecordBatch | None:
+        """The page that holds a key if any does, in its schema of PAGE_SCHEMAS."""
+        known = self._known.find(view, key)
+        if known is not None:
+            return known
         bucket = self._bucket_of(view, key)
         if bucket < 0:
             return None
         values = (self.generation, str(view), *self.bounds(view)[bucket], *key)
         found = self._cassandra.rows(_PAGE_AT, values)
-        return found[0][0] if found else None
+        if not found:
+            return None
+        return self._keep(view, found[0][0])
+
+    def _keep(self, view: str, data: bytes) -> pa.RecordBatch:
+        page = stored_page(view, data)
+        self._known.keep(view, first_key(view, page), page)
+        return page
 
     def _pages_of(self, view: str, key: str, first: int, last: int) -> list[bytes]:
         """The pages of one key that begin at positions first to last, in order."""

@@ -203,20 +203,12 @@ def unpack(bodies: Sequence[bytes]) -> Entries:
 
 def add_up(entries: Entries) -> tuple[pa.StringArray, npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
     """Titles, link types and clicks of entries, each (title, link type) once."""
-    if len(entries.titles) < 2:
-        return entries.titles, entries.link_types, entries.clicks
-    columns = [entries.titles, pa.array(entries.link_types), pa.array(entries.clicks)]
-    found = (
-        pa.table(columns, names=["title", "link_type", "clicks"])
-        .group_by(["title", "link_type"], use_threads=False)
-        .aggregate([("clicks", "sum")])
-        .combine_chunks()
-    )
-    return (
-        found["title"].combine_chunks(),
-        found["link_type"].to_numpy(),
-        found["clicks_sum"].to_numpy(),
-    )
+    # Most have few entries, for which Arrow's group_by takes three times as long.
+    titles = entries.titles.dictionary_encode().indices.to_numpy().astype(np.int64)
+    _, firsts, places = np.unique(titles * len(LINK_TYPES) + entries.link_types, return_index=True, return_inverse=True)
+    clicks = np.zeros(len(firsts), np.int64)
+    np.add.at(clicks, places, entries.clicks)
+    return entries.titles.take(pa.array(firsts)), entries.link_types[firsts], clicks
 
 
 def link_type_names(link_types: npt.NDArray[np.uint16]) -> pa.StringArray:

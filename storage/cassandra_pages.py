@@ -95,7 +95,7 @@ def pages(view: str, batches: Iterable[pa.RecordBatch]) -> Iterator[Page]:
         stored, borders = _stored(view, rows, starts)
         for start, (first, last) in zip(starts[:-1].tolist(), pairwise(borders), strict=True):
             page = stored.slice(first, last - first)
-            name = _first_key(view, page)
+            name = first_key(view, page)
             if (offset + start) // BUCKET_ROWS[view] != number or bucket is None:
                 number, bucket = (offset + start) // BUCKET_ROWS[view], name
             yield Page(name, bucket, _packed(page))
@@ -174,10 +174,22 @@ def _stored(view: str, rows: pa.RecordBatch, starts: npt.NDArray[np.int64]) -> t
     return lists, np.searchsorted(begins, starts).tolist()
 
 
-def _first_key(view: str, page: pa.RecordBatch) -> Key:
+def first_key(view: str, page: pa.RecordBatch) -> Key:
+    """The key that a page in its schema of :data:`PAGE_SCHEMAS` is named by."""
+    return _key_at(view, page, 0)
+
+
+def last_key(view: str, page: pa.RecordBatch) -> Key:
+    """The key of a page's last row: what lies between it and the first one is in this page or nowhere."""
+    return _key_at(view, page, page.num_rows - 1)
+
+
+def _key_at(view: str, page: pa.RecordBatch, row: int) -> Key:
+    if view == View.CLASSES:
+        return ONE_KEY
     if view in _ROW_A_KEY:
-        return page.column(0)[0].as_py(), 0
-    return page.column(0)[0].as_py(), page.column(1)[0].as_py()
+        return page.column(0)[row].as_py(), 0
+    return page.column(0)[row].as_py(), page.column(1)[row].as_py()
 
 
 def _packed(page: pa.RecordBatch) -> bytes:

@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from cassandra import OperationTimedOut, ReadTimeout
@@ -83,28 +82,25 @@ class CassandraReading:
         self._graph = graph
         self._deadline = deadline
         self._live: dict[str, LiveTitle] = {}
+        self._rows: dict[str, dict[str, Any] | None] = {}
 
     @property
     def snapshot(self) -> Snapshot:
         return self._snapshot
 
-    def article(self, title: str) -> tuple[dict[str, Any] | None, pa.Table]:
+    def article(self, title: str) -> tuple[dict[str, Any] | None, dict[str, int]]:
         return self._told(lambda: self._article(title))
 
-    def _article(self, title: str) -> tuple[dict[str, Any] | None, pa.Table]:
+    def _article(self, title: str) -> tuple[dict[str, Any] | None, dict[str, int]]:
         finish = self._start(title)
         row = self._row(title)
-        live = finish()
-        into = live.neighbours[Side.SOURCES]
-        clicks = np.bincount(_class_places(into), weights=into["clicks"].to_numpy(), minlength=len(CLASS_ROWS))
-        values = [int(n) for n in clicks]
-        out = pc.sum(live.neighbours[Side.DESTINATIONS]["clicks"]).as_py() or 0
-        columns = [pa.array([n], pa.int64()) for n in (sum(values), out, *values)]
-        return row, pa.table(columns, schema=LIVE_ARTICLE)
+        live = finish().neighbours
+        by_class, out = _by_class(live[Side.SOURCES]), int(live[Side.DESTINATIONS]["clicks"].to_numpy().sum())
+        return row, dict(zip(LIVE_ARTICLE, (sum(by_class), out, *by_class), strict=True))
 
     def community(self, title: str) -> dict[str, Any] | None:
         batch = self._batch
-        return self._told(lambda: self._kept("community", title, lambda: batch.community(title))) if batch else None
+        return self._told(lambda: batch.community(title)) if batch else None
 
     def neighbours(self, side: Side, title: str, after: PageKey | None, limit: int) -> tuple[pa.Table, pa.Table]:
         return self._told(lambda: self._neighbours(side, title, after, limit))
@@ -137,8 +133,7 @@ class CassandraReading:
             return pairs or int(live.num_rows)
         batch = self._list(side, title, None if pairs > PAGE_ROWS[side] else 0)
         theirs = batch.filter(pc.is_in(batch["title"], value_set=live["title"]))
-        both = pa.concat_tables([theirs, live]).group_by(["title", "link_type"]).aggregate([([], "count_all")])
-        return pairs + int(both.num_rows) - int(theirs.num_rows)
+        return pairs + _distinct(pa.concat_tables([theirs, live])) - int(theirs.num_rows)
 
     def between(self, referrer: str, article: str) -> tuple[pa.Table, pa.Table]:
         return self._told(lambda: self._between(referrer, article))
@@ -192,9 +187,10 @@ class CassandraReading:
             if row is None or source is None:
                 return HOURLY.empty_table()
             live = self._live_reader.start_title(row, source, title, hour_time(first))()
-        kept = live.hours >= first
-        times = [hour_time(hour) for hour in live.hours[kept].tolist()]
-        return pa.table([pa.array(times, HOURLY.field("hour").type), pa.array(live.clicks_in[kept])], schema=HOURLY)
+        found, clicks = live.by_hour()
+        kept = found >= first
+        times = [hour_time(hour) for hour in found[kept].tolist()]
+        return pa.table([pa.array(times, HOURLY.field("hour").type), pa.array(clicks[kept])], schema=HOURLY)
 
     def suggest(self, query: str, limit: int) -> pa.Table:
         return self._told(
@@ -245,8 +241,11 @@ class CassandraReading:
         return known[0]
 
     def _row(self, title: str) -> dict[str, Any] | None:
-        batch = self._batch
-        return self._kept("article", title, lambda: batch.article(title)) if batch else None
+        if self._batch is None:
+            return None
+        if title not in self._rows:
+            self._rows[title] = self._batch.article(title)
+        return self._rows[title]
 
     def _pairs(self, side: Side, title: str) -> int:
         row = self._row(title)
@@ -258,7 +257,7 @@ class CassandraReading:
         assert batch is not None  # noqa: S101
         if page is None:
             return self._kept(f"all {side}", title, lambda: batch.all_neighbours(side, title).combine_chunks())
-        return self._kept(f"{page} {side}", title, lambda: batch.neighbour_page(side, title, page))
+        return batch.neighbour_page(side, title, page)
 
     def _told(self, read: Callable[[], T]) -> T:
         """Read, unless the request is over its time.
@@ -280,13 +279,23 @@ class CassandraReading:
             raise _too_long()
 
 
-def _class_places(neighbours: pa.Table) -> npt.NDArray[np.int64]:
-    """The place in CLASS_ROWS of each source of clicks."""
-    classes = pc.index_in(neighbours["title"], value_set=_CLASS_NAMES)
-    by_type = np.where(pc.equal(neighbours["link_type"], "link").to_numpy(), _LINK, _OTHER)
-    entry = classes.is_valid().to_numpy()
-    places: npt.NDArray[np.int64] = np.where(entry, _CLASS_PLACES[pc.fill_null(classes, 0).to_numpy()], by_type)
-    return places
+def _by_class(sources: pa.Table) -> list[int]:
+    """Clicks in by CLASS_ROWS."""
+    if not sources.num_rows:
+        return [0] * len(CLASS_ROWS)
+    classes = pc.fill_null(pc.index_in(sources["title"], value_set=_CLASS_NAMES), -1).to_numpy()
+    by_type = np.where(pc.equal(sources["link_type"], "link").to_numpy(), _LINK, _OTHER)
+    places = np.where(classes >= 0, _CLASS_PLACES[classes], by_type)
+    sums = np.bincount(places, weights=sources["clicks"].to_numpy(), minlength=len(CLASS_ROWS))
+    found: list[int] = sums.astype(np.int64).tolist()
+    return found
+
+
+def _distinct(neighbours: pa.Table) -> int:
+    """How many (title, link type) there are."""
+    titles, kinds = (column.combine_chunks().dictionary_encode() for column in neighbours.columns[:2])
+    pairs = titles.indices.to_numpy().astype(np.int64) * len(kinds.dictionary) + kinds.indices.to_numpy()
+    return len(np.unique(pairs))
 
 
 def _place(neighbours: pa.Table, after: PageKey) -> int:

@@ -142,8 +142,8 @@ class EmbeddedReading:
     def _horizon(self) -> int:
         return hour_number(self._snapshot.horizon)
 
-    def article(self, title: str) -> tuple[dict[str, Any] | None, pa.Table]:
-        return self._article_row(title), as_table([self._live_article(title)], LIVE_ARTICLE)
+    def article(self, title: str) -> tuple[dict[str, Any] | None, dict[str, int]]:
+        return self._article_row(title), dict(zip(LIVE_ARTICLE, self._live_article(title), strict=True))
 
     def community(self, title: str) -> dict[str, Any] | None:
         found = self._batch.rows(_COMMUNITY, {"title": title}) if self._batch and self._has_communities else []

@@ -26,7 +26,8 @@ RANKING = pa.schema([("position", pa.int64()), ("article", pa.string()), ("value
 HITS = pa.schema([("position", pa.int64()), ("article", pa.string()), ("in_clicks", pa.int64())])
 HOURLY = pa.schema([("hour", TIME), ("clicks", pa.int64())])
 LIVE_CLICKS = pa.schema([("class", pa.string()), ("clicks", pa.int64())])
-LIVE_ARTICLE = pa.schema([(name, pa.int64()) for name in ("in_clicks", "out_clicks", *CLASS_ROWS)])
+#: The live clicks of an article: in, out, and in by class.
+LIVE_ARTICLE = ("in_clicks", "out_clicks", *CLASS_ROWS)
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,8 @@ class Reading(Protocol):
     @property
     def snapshot(self) -> Snapshot: ...
 
-    def article(self, title: str) -> tuple[dict[str, Any] | None, pa.Table]:
-        """The batch row of an article and its live entries by class: (None or a row, table).
-
-        The live table has one row: in_clicks, out_clicks, and a column for each of CLASS_ROWS' clicks in, counting
-        hours >= horizon.
-        """
+    def article(self, title: str) -> tuple[dict[str, Any] | None, dict[str, int]]:
+        """The batch row of an article, None without one; its live clicks (hours >= horizon) by LIVE_ARTICLE."""
 
     def community(self, title: str) -> dict[str, Any] | None:
         """The row of an article in the view ``communities``; None outside the link graph."""

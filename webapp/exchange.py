@@ -20,7 +20,7 @@ from pydantic_core import from_json, to_json
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestURITooLarge
 from werkzeug.routing import BaseConverter
 
-from readerflow.common.errors import ReaderFlowError
+from readerflow.common.errors import ReaderFlowError, Unavailable
 
 from .problems import MEDIA_TYPE, BadRequest, as_problem, details
 
@@ -151,8 +151,8 @@ def _check_request() -> None:
 
 def _known_error(error: ReaderFlowError) -> Response:
     problem = as_problem(error)
-    if problem.status == 500:
-        log.error("%s: %s", request.path, problem.detail)
+    if problem.status == 500 or isinstance(error, Unavailable):
+        log.error("%s: %s", request.path, error)
     response = _tell(int(problem.status), problem.detail, **problem.members)
     response.headers.update(problem.headers)
     return response

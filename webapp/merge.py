@@ -65,18 +65,16 @@ class ArticleNumbers:
         return max(0.0, 1 - self.clicks_out["clicks"] / self.clicks_in["clicks"])
 
 
-def merge_article(batch: Mapping[str, Any] | None, live: pa.Table) -> ArticleNumbers | None:
+def merge_article(batch: Mapping[str, Any] | None, live: Mapping[str, int]) -> ArticleNumbers | None:
     """Merge an article's batch row and its row of live clicks; None when neither has heard of it.
 
-    :param live: one row: in_clicks, out_clicks, and clicks in by each of CLASS_ROWS.
+    :param live: in_clicks, out_clicks, and clicks in by each of CLASS_ROWS.
     """
-    rows = live.to_pylist()
-    now: dict[str, int] = rows[0] if rows else {}
-    if batch is None and not (now.get("in_clicks") or now.get("out_clicks")):
+    if batch is None and not (live["in_clicks"] or live["out_clicks"]):
         return None
 
     def both(batch_column: str, live_column: str) -> Count:
-        return count((batch[batch_column] or 0) if batch else 0, now.get(live_column) or 0)
+        return count((batch[batch_column] or 0) if batch else 0, live[live_column])
 
     return ArticleNumbers(
         clicks_in=both("in_clicks", "in_clicks"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from readerflow.common.errors import BadInput, ReaderFlowError
+from readerflow.common.errors import BadInput, ReaderFlowError, Unavailable
 from readerflow.storage.batch_views import NoGeneration
 from readerflow.storage.serving_views import ChangesPending, QueryTooLong
 
@@ -70,6 +70,9 @@ def as_problem(error: ReaderFlowError) -> Problem:
         return Busy(str(error), retry_seconds=PENDING_SECONDS)
     if isinstance(error, QueryTooLong):
         return Busy(str(error), retry_seconds=30)
+    if isinstance(error, Unavailable):
+        # Where the store is and how to start it is not for visitors.
+        return Busy("the store of this site's numbers does not answer now; try again in a moment", retry_seconds=10)
     return Problem(str(error))
 
 

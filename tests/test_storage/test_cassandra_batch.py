@@ -136,6 +136,35 @@ def test_a_page_of_a_list_is_one_read(open_views: Open, empty_cassandra: Cassand
     counting.close()
 
 
+def test_pages_that_were_read_are_not_read_again(open_views: Open, empty_cassandra: Cassandra) -> None:
+    views = open_views()
+    generation = views.begin(*MONTH)
+    views.writer(generation, View.ARTICLES)(articles(700).to_batches(300))
+    views.writer(generation, View.SOURCES)(sources().to_batches())
+    counting = Counting(empty_cassandra.address)
+    plain, keeping, ahead = (
+        CassandraGeneration(counting, generation.id, kept=kept) for kept in (None, Recent(1 << 20), Recent(1 << 24))
+    )
+    ahead.read_ahead([View.ARTICLES, View.SOURCES], lambda: False)
+
+    def asked(reader: CassandraGeneration, number: int) -> tuple[int, object]:
+        before = counting.requests
+        found = (
+            reader.article(title(number)),
+            reader.all_neighbours(Side.SOURCES, title(number)).slice(0, 3).to_pylist(),
+        )
+        return counting.requests - before, found
+
+    first = asked(keeping, 0)
+    again, near = asked(keeping, 0), asked(keeping, 1)
+    assert first[0] > again[0] == near[0] == 0
+    assert first[1] == again[1] == asked(plain, 0)[1]
+    assert near[1] == asked(plain, 1)[1] != first[1]
+    assert asked(plain, 0)[0] > 0
+    assert asked(ahead, 0) == again and asked(ahead, 5)[0] == 0
+    counting.close()
+
+
 def test_articles_rankings_and_clicks_are_found(open_views: Open, empty_cassandra: Cassandra) -> None:
     views = open_views()
     generation = views.begin(*MONTH)

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote, unquote_to_bytes
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from flask.testing import FlaskClient
 
+from readerflow.common.errors import Unavailable
 from readerflow.common.months import HOUR
 from readerflow.storage.batch_views import View
 from readerflow.storage.embedded_reading import EmbeddedReading
@@ -368,6 +369,20 @@ def test_a_store_that_does_not_answer_makes_the_site_not_ready(tmp_path: Path) -
         problem(response, 503)
         assert int(response.headers["Retry-After"]) > 0
         assert client.get("/healthz").status_code == 200
+
+
+def test_a_store_that_is_away_is_a_503_that_keeps_its_address_to_itself(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def read(*args: object) -> NoReturn:
+        raise Unavailable("Cassandra at 10.1.2.3:9042 does not answer")
+
+    with store.serving() as serving:
+        monkeypatch.setattr(serving, "read", read)
+        response = create_app(serving).test_client().get(f"{BASE}/article/Zagreb")
+    assert "10.1.2.3" not in problem(response, 503)["detail"]
+    assert int(response.headers["Retry-After"]) > 0
+    assert "10.1.2.3" in caplog.text
 
 
 def test_a_question_that_takes_too_long_is_a_503(store: Store) -> None:

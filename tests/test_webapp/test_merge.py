@@ -16,7 +16,7 @@ from readerflow.common.records import CLASS_OF, CLASS_ROWS, CLASSES
 from readerflow.storage.batch_views import BATCH_SCHEMAS, View
 from readerflow.storage.freshness import late_clicks
 from readerflow.storage.realtime_views import StreamProgress
-from readerflow.storage.serving_views import PageKey
+from readerflow.storage.serving_views import LIVE_ARTICLE, PageKey
 from readerflow.webapp.merge import (
     ArticleNumbers,
     Neighbour,
@@ -92,12 +92,11 @@ def _articles(covered: tuple[Click, ...]) -> dict[str, dict[str, Any]]:
     return {row["article"]: row for row in batch_tables(list(covered))[View.ARTICLES].to_pylist()}
 
 
-def article_parts(covered: list[Click], live: list[Click], title: str) -> tuple[dict[str, Any] | None, pa.Table]:
+def article_parts(covered: list[Click], live: list[Click], title: str) -> tuple[dict[str, Any] | None, dict[str, int]]:
     rows = _articles(tuple(covered))
     now = exact_article(live, title)
     by_class = [sum(c.clicks for c in live if c.article == title and c.class_row == name) for name in CLASS_ROWS]
-    schema = pa.schema([(name, pa.int64()) for name in ("in_clicks", "out_clicks", *CLASS_ROWS)])
-    return rows.get(title), table([(now["in"], now["out"], *by_class)], schema)
+    return rows.get(title), dict(zip(LIVE_ARTICLE, (now["in"], now["out"], *by_class), strict=True))
 
 
 def flat(numbers: ArticleNumbers | None) -> dict[str, int]:
