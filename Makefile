@@ -16,7 +16,7 @@ ifneq ($(wildcard ../shared/data),)
 export READERFLOW_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help setup setup-cluster setup-dev demo test test-cluster check format bench lock audit browser clean
+.PHONY: help setup setup-cluster setup-dev demo test test-embedded check format bench lock audit browser clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,12 +41,12 @@ up: setup-cluster ## Start Kafka, HDFS, Cassandra and Spark on this machine: mak
 down: setup ## Stop them; their data stays.
 	@$(BIN)/readerflow down $(ARGS)
 
-test: setup-dev browser ## Run all checks and tests but those of test-cluster.
+test: setup-dev browser ## Run all checks and tests; Kafka, HDFS, Spark and Cassandra are started for them.
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/pytest -m "not cluster" $(ARGS)
+	@infra/tests.sh $(ARGS)
 
-test-cluster: setup-dev ## Run the tests that need Kafka, HDFS, Spark and Cassandra; they start them.
-	@$(BIN)/pytest -m cluster $(ARGS)
+test-embedded: setup-dev browser ## Run all tests but those that need Kafka, HDFS, Spark and Cassandra.
+	@$(BIN)/pytest -m "not cluster" $(ARGS)
 
 check: setup-dev ## Lint and type-check; writes nothing.
 	@$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -34,8 +34,9 @@ from readerflow.storage.replays import ReplayFacts, ReplayStore
 
 #: Entries after which the log is flushed when the replay runs as fast as it can.
 FLUSH_ENTRIES = 1_000_000
-#: Pace steps of a slot at grain ``click``: its records are appended minute by minute.
-STEPS = 60
+#: Steps in which a slot of single clicks is appended at a pace, minute by minute; fewer where a step would take less
+#: than so many seconds, since each waits for the log to confirm it.
+STEPS, STEP_SECONDS = 60, 0.1
 
 
 class SourceRefused(ReaderFlowError):
@@ -286,6 +287,10 @@ class _Pace:
     clock: Callable[[], float]
     sleep: Callable[[float], None]
 
+    def steps(self, time: timedelta) -> int:
+        """In how many steps so much event time is appended."""
+        return min(STEPS, max(1, int(time.total_seconds() / self.speed / STEP_SECONDS)))
+
     def wait_until(self, event_time: datetime) -> None:
         due = self.began + (event_time - self.origin).total_seconds() / self.speed
         while (rest := due - self.clock()) > 0:
@@ -311,10 +316,10 @@ def _pace(
 
 
 def _run_paced(plan: ReplayPlan, made: Cutter, part: _Part, writer: _Writer, pace: _Pace) -> None:
-    """Append each slot when its time has passed; a slot of single clicks minute by minute."""
+    """Append each slot when its time has passed; a slot of single clicks in steps."""
     for slot in range(part.first, part.end):
         start, end = plan.slots.border(slot), plan.slots.border(slot + 1)
-        steps = STEPS if plan.grain is Grain.CLICK else 1
+        steps = pace.steps(end - start) if plan.grain is Grain.CLICK else 1
         length = (end - start) / steps
         cut = list(made.cut(slot, slot + 1))
         for step in range(steps):

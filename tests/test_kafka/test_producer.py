@@ -426,6 +426,19 @@ def test_a_duration_is_what_the_replay_takes_and_pace_changes_no_record(tmp_path
             assert everything(slow) == everything(fast)
 
 
+@pytest.mark.parametrize(("duration", "steps"), [(60.0, 180), (1.5, 15), (0.03, 3)])
+def test_steps_of_single_clicks_are_not_shorter_than_a_log_can_follow(
+    tmp_path: Path, pairs: PairStore, duration: float, steps: int
+) -> None:
+    fake = FakeTime()
+    with open_log(tmp_path) as log:
+        end = FEBRUARY.start + 3 * HOUR
+        replay(
+            plan_of(Grain.CLICK), pairs, log, end=end, duration=duration, clock=fake.clock, sleep=fake.sleep,
+        )  # fmt: skip
+    assert len(fake.slept) == steps
+
+
 def test_speed_and_duration_exclude_each_other(tmp_path: Path, pairs: PairStore) -> None:
     with open_log(tmp_path) as log:
         no_numbers = [{"speed": math.nan}, {"duration": math.inf}]
