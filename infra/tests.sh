@@ -2,7 +2,7 @@
 # Run all tests. Those of real servers wait for servers most of the time, so they run beside the others; what they
 # print comes at the end. Arguments go to pytest.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 NOTHING_SELECTED=5
 
 mkdir -p build
