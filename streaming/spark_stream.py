@@ -172,7 +172,9 @@ class _Job:
 
     def _tell(self, run: Run, progress: Progress) -> None:
         self.taken = run.taken
-        progress(self.taken.entries, run.entries_until(self._ends), run.note())
+        there = run.entries_until(self._ends)
+        # Who follows goes on behind where the log ended at first; how much is left is not known then.
+        progress(self.taken.entries, there if self.taken.entries <= there else None, run.note())
 
     def follow(self, forever: bool, stop: Stop, poll_seconds: float, progress: Progress) -> bool:
         """Run a query until ``stop`` is set or, unless ``forever``, up to where the log ended; False: not there yet.
