@@ -20,7 +20,9 @@ COLUMNS = {
     "classes": ("class", "clicks", "pairs"),
     "graph": ("referrer", "article", "clicks"),
 }  # fmt: skip
-WHERE = {"rankings": f"ranking not in {RANKS}", "classes": "pairs > 0"}
+#: Rankings that follow from ranks.
+RANKED = (*RANKS, "under_linked", "over_linked")
+WHERE = {"rankings": f"ranking not in {RANKED}", "classes": "pairs > 0"}
 
 
 def differences(ours: Path, theirs: Path) -> list[str]:

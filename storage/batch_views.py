@@ -17,7 +17,7 @@ from readerflow.common.errors import ReaderFlowError
 Interval = tuple[datetime, datetime]  # half open
 
 RANKINGS = (
-    "in", "out", "entries", "pagerank", "reader_rank", "link_rank",
+    "in", "out", "entries", "pagerank", "reader_rank", "link_rank", "under_linked", "over_linked",
     "search", "empty", "internal", "external", "other",
 )  # fmt: skip
 

@@ -57,6 +57,7 @@ __all__ = [
 ]
 
 RANKS = ("pagerank", "reader_rank", "link_rank")
+RATIOS = ("under_linked", "over_linked")
 #: Row of the classes view -> kind.
 KINDS = {**{name: name.removeprefix("other-") for name in CLASSES}, "link": "article", "other": "article"}
 #: The numbers of an article that nobody knows, where an answer has a place for them.
@@ -227,7 +228,7 @@ def share(part: Count, whole: Count) -> float | None:
 def ranking(reading: Reading, name: str, *, limit: int = DEFAULT_LIMIT, token: str | None = None) -> dict[str, Any]:
     """A page of a ranking; batch only, since ranks and positions can't be merged.
 
-    ``unit`` is clicks, or share for the three ranks, whose values sum to 1.
+    ``unit`` is clicks; share for the three ranks, whose values sum to 1; ratio where two of these are compared.
 
     :raises NotFound: for a ranking that there is not.
     """
@@ -237,11 +238,11 @@ def ranking(reading: Reading, name: str, *, limit: int = DEFAULT_LIMIT, token: s
     page = RankingPage.parse(token) if token else RankingPage(at.generation, 0)
     rows = reading.ranking(name, page.position, limit + 1).to_pylist()
     shown, more = rows[:limit], len(rows) > limit
-    clicks = name not in RANKS
+    unit = "share" if name in RANKS else "ratio" if name in RATIOS else "clicks"
     return {
         **envelope(at),
         "ranking": name,
-        "unit": "clicks" if clicks else "share",
+        "unit": unit,
         "batch_only": True,
         "total": reading.ranking_total(name),
         "iterations": _iterations(at.manifest, name),
@@ -250,7 +251,7 @@ def ranking(reading: Reading, name: str, *, limit: int = DEFAULT_LIMIT, token: s
                 "position": row["position"],
                 "title": row["article"],
                 "display_title": display(row["article"]),
-                "value": int(row["value"]) if clicks else row["value"],
+                "value": int(row["value"]) if unit == "clicks" else row["value"],
             }
             for row in shown
         ],

@@ -70,6 +70,16 @@ RANKING_NAMES = {
         "share of time that a reader spends on the article who starts anywhere and follows any link, however often it "
         "is clicked",
     ),
+    "under_linked": (
+        "Under-linked",
+        "how many times the reader rank is the link rank: readers are there more than links alone would bring them; of "
+        "articles with 100 clicks by links at least",
+    ),
+    "over_linked": (
+        "Over-linked",
+        "how many times the link rank is the reader rank: links lead there, but readers seldom follow them; of "
+        "articles with 100 clicks by links at least",
+    ),
 }
 
 #: Upper bound of a share -> how a sentence says it.
@@ -119,6 +129,9 @@ def ppm(value: float) -> str:
 
 
 def ranked_value(value: float, unit: str) -> str:
+    """Write what a ranking lists: clicks, shares of time, or how many times one rank is another."""
+    if unit == "ratio":
+        return f"{value:,.1f}{NARROW_SPACE}×"
     return ppm(value) if unit == "share" else number(int(value))
 
 

@@ -225,7 +225,7 @@ class RankFacts(Answer):
 
 class Ranking(Envelope):
     ranking: str
-    unit: Literal["clicks", "share"]
+    unit: Literal["clicks", "share", "ratio"]
     batch_only: bool
     total: int
     iterations: RankFacts | None

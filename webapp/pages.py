@@ -42,6 +42,7 @@ RANKING_GROUPS = (
     ("Traffic", ("in", "out", "entries")),
     ("Entries by kind", ("search", "empty", "internal", "external", "other")),
     ("Ranks", ("reader_rank", "pagerank", "link_rank")),
+    ("Readers against links", ("under_linked", "over_linked")),
 )
 #: Columns of a table of neighbours as a file.
 NEIGHBOURS_FILE = pa.schema(

@@ -70,6 +70,15 @@ from (
     )
     union all
     (
+        -- Few clicks make ratios of chance.
+        select 'over_linked' as ranking, article, cast(link_rank / reader_rank as double) as value
+        from articles
+        where link_rank > reader_rank and in_link_clicks >= 100
+        order by value desc, article
+        limit :ranking_rows
+    )
+    union all
+    (
         select 'pagerank' as ranking, article, cast(pagerank as double) as value
         from articles
         where pagerank > 0
@@ -89,6 +98,14 @@ from (
         select 'search' as ranking, article, cast(entries_search as double) as value
         from articles
         where entries_search > 0
+        order by value desc, article
+        limit :ranking_rows
+    )
+    union all
+    (
+        select 'under_linked' as ranking, article, cast(reader_rank / link_rank as double) as value
+        from articles
+        where reader_rank > link_rank and in_link_clicks >= 100
         order by value desc, article
         limit :ranking_rows
     )

@@ -19,6 +19,8 @@ RANKINGS = {
     "pagerank": "pagerank",
     "reader_rank": "reader_rank",
     "link_rank": "link_rank",
+    "under_linked": "case when in_link_clicks >= 100 and reader_rank > link_rank then reader_rank / link_rank end",
+    "over_linked": "case when in_link_clicks >= 100 and link_rank > reader_rank then link_rank / reader_rank end",
     "search": "entries_search",
     "empty": "entries_empty",
     "internal": "entries_internal",

@@ -44,7 +44,7 @@ def random_rows(seed: int, titles: tuple[str, ...], count: int) -> list[tuple[st
         else:
             referrer = titles[int(random.integers(len(titles)))]
             kind = ("link", "link", "other", "redlink")[int(random.integers(4))]
-        rows.append((referrer, article, kind, int(random.integers(1, 5))))
+        rows.append((referrer, article, kind, int(random.integers(1, 12))))
     return rows
 
 
@@ -175,6 +175,12 @@ def test_ranks_are_those_of_the_graph_of_links_and_empty_outside(odd: tuple[Home
     )
 
 
+def ratio(row: dict[str, Any], above: str, below: str) -> float:
+    if row["in_link_clicks"] < 100 or row[above] is None or row[above] <= row[below]:
+        return 0.0
+    return float(row[above] / row[below])
+
+
 def test_rankings_hold_the_first_articles_that_have_any_value(odd: tuple[Home, dict[Pair, int]]) -> None:
     home, _ = odd
     home.run(ranking_rows=5)
@@ -183,6 +189,8 @@ def test_rankings_hold_the_first_articles_that_have_any_value(odd: tuple[Home, d
     measures = {
         "in": lambda row: row["in_clicks"], "out": lambda row: row["out_clicks"],
         "entries": lambda row: row["in_clicks"] - row["in_link_clicks"] - row["in_other_clicks"],
+        "under_linked": lambda row: ratio(row, "reader_rank", "link_rank"),
+        "over_linked": lambda row: ratio(row, "link_rank", "reader_rank"),
     }  # fmt: skip
     assert [row["ranking"] for row in rankings] == sorted(row["ranking"] for row in rankings)
     assert {row["ranking"] for row in rankings} == set(RANKINGS)
