@@ -14,6 +14,7 @@ from readerflow.common.settings import Settings
 from readerflow.storage import Storage, open_storage
 from readerflow.storage.log import log_ends
 from readerflow.storage.pairs import NoPairs
+from readerflow.storage.serving_views import ServingViews
 from readerflow.streaming.trends import FORMULA
 from readerflow.webapp.app import create_app
 from readerflow.webapp.server import serve
@@ -58,12 +59,19 @@ def _check_port(host: str, port: int) -> None:
             ) from None
 
 
-def _warm(storage: Storage) -> None:
-    """Open what there is before the first visitor comes; without the stores the site tells of it by itself."""
+def open_newest_months(views: ServingViews) -> None:
+    """Open each wiki's newest month before visitors come.
+
+    Whatever is wrong with the stores, the site starts: it tells visitors, and operators at ``/readyz``.
+    """
     try:
-        storage.serving_views.snapshots()
-    except ReaderFlowError as error:
-        log.warning("%s", error)
+        for wiki in {wiki for wiki, _ in views.months()}:
+            month = views.latest(wiki)
+            if month is not None:
+                with views.read(wiki, month) as reading:
+                    reading.classes()
+    except Exception as error:
+        log.warning("no month is opened ahead: %s: %s", type(error).__name__, error)
 
 
 def serve_site(settings: Settings) -> None:
@@ -76,7 +84,7 @@ def serve_site(settings: Settings) -> None:
 
     def open_app() -> Flask:
         storage = stores.enter_context(open_storage(settings))
-        _warm(storage)
+        open_newest_months(storage.serving_views)
         return make_app(storage, settings)
 
     serve(
