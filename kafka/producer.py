@@ -287,9 +287,9 @@ class _Pace:
     clock: Callable[[], float]
     sleep: Callable[[float], None]
 
-    def steps(self, time: timedelta) -> int:
+    def steps(self, span: timedelta) -> int:
         """In how many steps so much event time is appended."""
-        return min(STEPS, max(1, int(time.total_seconds() / self.speed / STEP_SECONDS)))
+        return min(STEPS, max(1, int(span.total_seconds() / self.speed / STEP_SECONDS)))
 
     def wait_until(self, event_time: datetime) -> None:
         due = self.began + (event_time - self.origin).total_seconds() / self.speed

@@ -21,6 +21,9 @@ from readerflow.webapp.server import serve
 
 from .console import say
 
+#: Of more wikis the first visitor opens the month.
+OPENED_AHEAD = 16
+
 log = logging.getLogger(__name__)
 
 
@@ -65,13 +68,18 @@ def open_newest_months(views: ServingViews) -> None:
     Whatever is wrong with the stores, the site starts: it tells visitors, and operators at ``/readyz``.
     """
     try:
-        for wiki in {wiki for wiki, _ in views.months()}:
+        wikis = sorted({wiki for wiki, _ in views.months()})
+    except Exception as error:
+        log.warning("no month is opened ahead: %s: %s", type(error).__name__, error)
+        return
+    for wiki in wikis[:OPENED_AHEAD]:
+        try:
             month = views.latest(wiki)
             if month is not None:
                 with views.read(wiki, month) as reading:
                     reading.classes()
-    except Exception as error:
-        log.warning("no month is opened ahead: %s: %s", type(error).__name__, error)
+        except Exception as error:
+            log.warning("no month of %s is opened ahead: %s: %s", wiki, type(error).__name__, error)
 
 
 def serve_site(settings: Settings) -> None:

@@ -107,6 +107,7 @@ class CassandraServing:
         self._reading_lock = threading.Lock()
         self._opening = threading.Lock()
         self._closed = threading.Event()
+        self._readers_ahead: list[threading.Thread] = []
         self._incarnations = IncarnationReader(cassandra)
         self._live = LiveReader(cassandra)
         self._comparisons = Comparisons(comparisons, self.export)
@@ -121,6 +122,8 @@ class CassandraServing:
 
     def __exit__(self, *error: object) -> None:
         self._closed.set()
+        for thread in self._readers_ahead:
+            thread.join()
         self._comparisons.close()
 
     def months(self) -> list[tuple[str, str]]:
@@ -204,7 +207,9 @@ class CassandraServing:
             found = CassandraGeneration(self._cassandra, manifest.generation, manifest, self._pages)
             self._recent.put(manifest.generation, found, 100_000)
         if sum(manifest.rows.get(view, 0) for view in LOOKED_UP) <= READ_AHEAD_ROWS:
-            threading.Thread(target=self._read_ahead, args=(found,), name="read-ahead", daemon=True).start()
+            thread = threading.Thread(target=self._read_ahead, args=(found,), name="read-ahead", daemon=True)
+            self._readers_ahead = [one for one in self._readers_ahead if one.is_alive()] + [thread]
+            thread.start()
         return found
 
     def _read_ahead(self, generation: CassandraGeneration) -> None:
@@ -232,7 +237,8 @@ class CassandraServing:
             found = self._read_state(wiki, month)
             if len(self._states) > 1_000:
                 self._states.clear()
-            self._states[wiki, month] = began, found
+            if self._reading.get((wiki, month)) is mine or (wiki, month) not in self._states:
+                self._states[wiki, month] = began, found
             mine.set_result(found)
             return found
         except BaseException as error:

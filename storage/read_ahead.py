@@ -37,6 +37,8 @@ class ReadAhead:
                 return
             block = bytearray(BLOCK_BYTES)
             for path in files:
+                if self._stop.is_set():
+                    return
                 with path.open("rb", buffering=0) as file:
                     while not self._stop.is_set() and file.readinto(block):
                         continue

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 PLACES = 4
 #: Who has waited so long is told to come back: nobody looks at the answer any more.
 PATIENCE_SECONDS = 10.0
-#: Asks nothing of the stores, and must answer whatever they do.
-FREE = "/healthz"
+#: What operators look at must answer when the site is slow.
+FREE = ("/healthz", "/readyz", "/metrics")
 REFUSED = "readerflow.refused"  # in a request's environ: there was no place for it in time
 
 
@@ -36,7 +36,7 @@ class Turnstile:
         self._places = threading.BoundedSemaphore(places)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ.get("PATH_INFO") == FREE:
+        if environ.get("PATH_INFO") in FREE:
             return self._app(environ, start_response)
         if not self._places.acquire(timeout=self._patience_seconds):
             return self._app({**environ, REFUSED: True}, start_response)

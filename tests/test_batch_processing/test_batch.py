@@ -176,7 +176,7 @@ def test_ranks_are_those_of_the_graph_of_links_and_empty_outside(odd: tuple[Home
 
 
 def ratio(row: dict[str, Any], above: str, below: str) -> float:
-    if row["in_link_clicks"] < 100 or row[above] is None or row[above] <= row[below]:
+    if row["in_link_clicks"] < 100 or row[above] is None or not row[above] > row[below] > 0:
         return 0.0
     return float(row[above] / row[below])
 

@@ -262,7 +262,12 @@ def test_servers_elsewhere_are_not_ours_to_start(settings: Settings, setting: st
 
 def test_a_process_is_a_server_only_by_its_whole_folder(tmp_path: Path) -> None:
     mark = processes.mark(tmp_path / "kafka")
-    with subprocess.Popen([sys.executable, "-c", "input()", mark + "2"], stdin=subprocess.PIPE) as other:
+    program = "print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, mark + "2"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()  # before it runs, it may have no arguments yet
         assert processes.find([mark]) == {}
         assert processes.find([mark + "2"]) == {mark + "2": other.pid}
         other.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -51,8 +52,14 @@ def test_a_folder_that_does_not_fit_is_left_alone(folder: Path, monkeypatch: pyt
 def test_a_folder_that_is_gone_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    (tmp_path / "a").touch()
+
+    def gone(path: Path, *args: object, **kwargs: object) -> NoReturn:
+        raise FileNotFoundError(f"{path} is gone")
+
+    monkeypatch.setattr(Path, "open", gone)
     with caplog.at_level("INFO"):
-        ReadAhead(tmp_path / "gone").close()
-    (tmp_path / "away").symlink_to(tmp_path / "nowhere")
-    assert opened(tmp_path, monkeypatch) == []
-    assert not [record for record in caplog.records if record.levelname != "INFO"]
+        ahead = ReadAhead(tmp_path)
+        ahead._thread.join(30)
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert "is gone" in caplog.text
