@@ -16,6 +16,7 @@ import random
 import sys
 import time
 from collections import Counter, deque
+from urllib.error import URLError
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import urlopen
 
@@ -131,7 +132,10 @@ async def main() -> int:
     asked = parser.parse_args()
     host, port = urlsplit(asked.url).hostname or "127.0.0.1", urlsplit(asked.url).port or 80
     base = f"http://{host}:{port}"
-    paths = addresses(base, asked)
+    try:
+        paths = addresses(base, asked)
+    except URLError as error:
+        sys.exit(f"benchmark: {base} does not answer for {asked.wiki} {asked.month} ({error})")
     opened: Counter[str] = Counter()
     streams = [asyncio.create_task(hold_stream(host, port, asked.wiki, opened)) for _ in range(asked.streams)]
     while opened["streams 200"] + opened["streams 503"] < asked.streams:

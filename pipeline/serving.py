@@ -76,8 +76,7 @@ def open_newest_months(views: ServingViews) -> None:
         try:
             month = views.latest(wiki)
             if month is not None:
-                with views.read(wiki, month) as reading:
-                    reading.classes()
+                views.open_ahead(wiki, month)
         except Exception as error:
             log.warning("no month of %s is opened ahead: %s: %s", wiki, type(error).__name__, error)
 

@@ -62,18 +62,11 @@ _TRENDS = "select id, body from {ks}.live_trends where incarnation = ? and sourc
 
 @dataclass(frozen=True)
 class LiveTitle:
-    """The live rows of a title: neighbours by side (NEIGHBOURS), and clicks in of hours, of which some come again."""
+    """The live rows of a title: neighbours by side (NEIGHBOURS), and clicks in by hour, ascending."""
 
     neighbours: dict[Side, pa.Table]
     hours: npt.NDArray[np.int64]
     clicks_in: npt.NDArray[np.int64]
-
-    def by_hour(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Each hour once, ascending, and the sum of its clicks in."""
-        found, places = np.unique(self.hours, return_inverse=True)
-        sums = np.zeros(len(found), np.int64)
-        np.add.at(sums, places, self.clicks_in)
-        return found, sums
 
     @property
     def size(self) -> int:
@@ -200,18 +193,28 @@ def _live_title(rows: list[Row], row: Incarnation) -> LiveTitle:
         bodies[side] += found
         if side == SIDE_NUMBERS[Side.SOURCES]:
             hours += [hour] * len(found)
-    neighbours, clicks_in = dict(_NOTHING.neighbours), np.zeros(0, np.int64)
+    neighbours, by_hour, clicks_in = dict(_NOTHING.neighbours), _NOTHING.hours, _NOTHING.clicks_in
     for side, number in SIDE_NUMBERS.items():
         if not bodies[number]:
             continue
         entries = unpack(bodies[number])
         if side is Side.SOURCES:
             starts = np.concatenate([[0], np.cumsum(entries.sizes)[:-1]])
-            clicks_in = np.add.reduceat(entries.clicks, starts)
+            by_hour, clicks_in = _by_hour(np.array(hours), np.add.reduceat(entries.clicks, starts))
         titles, kinds, clicks = add_up(entries)
         columns = [titles, link_type_names(kinds), pa.array(clicks)]
         neighbours[side] = pa.table(columns, schema=NEIGHBOURS)
-    return LiveTitle(neighbours, np.array(hours, np.int64), clicks_in)
+    return LiveTitle(neighbours, by_hour, clicks_in)
+
+
+def _by_hour(
+    hours: npt.NDArray[np.int64], clicks: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Each hour once, ascending, and the sum of its clicks."""
+    found, places = np.unique(hours, return_inverse=True)
+    sums = np.zeros(len(found), np.int64)
+    np.add.at(sums, places, clicks)
+    return found, sums
 
 
 def _both(known: LiveTitle, new: LiveTitle) -> LiveTitle:
@@ -226,7 +229,7 @@ def _both(known: LiveTitle, new: LiveTitle) -> LiveTitle:
         else:
             neighbours[side] = tables[0] if tables[0].num_rows else tables[1]
     hours, clicks = (np.concatenate(pair) for pair in ((known.hours, new.hours), (known.clicks_in, new.clicks_in)))
-    return LiveTitle(neighbours, *LiveTitle(neighbours, hours, clicks).by_hour())
+    return LiveTitle(neighbours, *_by_hour(hours, clicks))
 
 
 class _Sums:

@@ -187,10 +187,9 @@ class CassandraReading:
             if row is None or source is None:
                 return HOURLY.empty_table()
             live = self._live_reader.start_title(row, source, title, hour_time(first))()
-        found, clicks = live.by_hour()
-        kept = found >= first
-        times = [hour_time(hour) for hour in found[kept].tolist()]
-        return pa.table([pa.array(times, HOURLY.field("hour").type), pa.array(clicks[kept])], schema=HOURLY)
+        kept = live.hours >= first
+        times = [hour_time(hour) for hour in live.hours[kept].tolist()]
+        return pa.table([pa.array(times, HOURLY.field("hour").type), pa.array(live.clicks_in[kept])], schema=HOURLY)
 
     def suggest(self, query: str, limit: int) -> pa.Table:
         return self._told(

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,6 +39,7 @@ from .freshness import horizon_of, snapshot, source_of
 from .generation_files import GRAPH, GenerationFiles, generation_folder
 from .graph_files import read_click_graph
 from .log import ActiveSource
+from .places import Places
 from .realtime_views import StreamProgress
 from .recent import Recent
 from .serving_views import Reading, Snapshot
@@ -51,8 +52,10 @@ MAX_ATTEMPTS = 5
 STATE_SECONDS = 0.1
 #: What a process keeps of generations: the pages that were looked up last, and whole lists of many pages.
 PAGES_BYTES, LISTS_BYTES = 128 << 20, 64 << 20
+#: A process keeps so many bytes of open generations, each counted as OPEN_BYTES: its bounds and where its pages begin.
+OPEN_GENERATIONS_BYTES, OPEN_BYTES = 16 << 20, 1 << 18
 #: A generation with no more rows in the views that look-ups go to (about 80 bytes each) is read as a whole, when a
-#: process opens it: in bulk a page costs a hundredth of what it costs alone.
+#: process opens it: a page costs far less in bulk than alone.
 READ_AHEAD_ROWS = 800_000
 LOOKED_UP = (View.ARTICLES, View.COMMUNITIES, View.SOURCES, View.DESTINATIONS)
 CACHED_SNAPSHOTS_BYTES = 4 << 20
@@ -103,16 +106,17 @@ class CassandraServing:
         self._query_seconds = query_seconds
         self._state_seconds = state_seconds
         self._states: dict[tuple[str, str], tuple[float, _State]] = {}
-        self._reading: dict[tuple[str, str], Future[_State]] = {}
-        self._reading_lock = threading.Lock()
-        self._opening = threading.Lock()
+        self._states_under_way: dict[tuple[str, str], Future[_State]] = {}
+        self._lock = threading.Lock()
+        self._places = Places(query_seconds)
         self._closed = threading.Event()
-        self._readers_ahead: list[threading.Thread] = []
+        self._reading_ahead = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
         self._incarnations = IncarnationReader(cassandra)
         self._live = LiveReader(cassandra)
         self._comparisons = Comparisons(comparisons, self.export)
         self._pages: Recent[pa.RecordBatch] = Recent(PAGES_BYTES)
         self._recent: Recent[Any] = Recent(LISTS_BYTES)
+        self._generations: Recent[CassandraGeneration] = Recent(OPEN_GENERATIONS_BYTES)
         self._snapshots: Recent[Snapshot] = Recent(CACHED_SNAPSHOTS_BYTES)
         self._indexes: Recent[TitleIndex] = Recent(OPEN_INDEXES_BYTES)
         self._hits: Recent[Numbers] = Recent(HITS_BYTES)
@@ -122,8 +126,7 @@ class CassandraServing:
 
     def __exit__(self, *error: object) -> None:
         self._closed.set()
-        for thread in self._readers_ahead:
-            thread.join()
+        self._reading_ahead.shutdown(cancel_futures=True)
         self._comparisons.close()
 
     def months(self) -> list[tuple[str, str]]:
@@ -145,6 +148,10 @@ class CassandraServing:
             return generation
 
         return self._read(wiki, month, choose)
+
+    def open_ahead(self, wiki: str, month: str) -> None:
+        with self.read(wiki, month):
+            pass  # whoever opens a generation has it read ahead
 
     def snapshots(self) -> list[Snapshot]:
         found = []
@@ -176,15 +183,16 @@ class CassandraServing:
 
     @contextmanager
     def _read(self, wiki: str, month: str, choose: Callable[[_State], str | None]) -> Iterator[Reading]:
-        deadline = time.monotonic() + self._query_seconds
-        for attempt in range(1, MAX_ATTEMPTS + 1):
-            try:
-                found = self._begin(self._state(wiki, month, fresh=attempt > 1), wiki, month, choose, deadline)
-                break
-            except GenerationGone:
-                if attempt == MAX_ATTEMPTS:
-                    raise
-        yield found
+        with self._places.take():
+            deadline = time.monotonic() + self._query_seconds
+            for attempt in range(1, MAX_ATTEMPTS + 1):
+                try:
+                    found = self._begin(self._state(wiki, month, fresh=attempt > 1), wiki, month, choose, deadline)
+                    break
+                except GenerationGone:
+                    if attempt == MAX_ATTEMPTS:
+                        raise
+            yield found
 
     def _begin(
         self, state: _State, wiki: str, month: str, choose: Callable[[_State], str | None], deadline: float
@@ -200,16 +208,15 @@ class CassandraServing:
 
     def _generation(self, manifest: Manifest) -> CassandraGeneration:
         """A generation to read from; one that a process opens first is read ahead where it is small."""
-        with self._opening:
-            known: CassandraGeneration | None = self._recent.get(manifest.generation)
+        with self._lock:
+            known = self._generations.get(manifest.generation)
             if known is not None:
                 return known
             found = CassandraGeneration(self._cassandra, manifest.generation, manifest, self._pages)
-            self._recent.put(manifest.generation, found, 100_000)
-        if sum(manifest.rows.get(view, 0) for view in LOOKED_UP) <= READ_AHEAD_ROWS:
-            thread = threading.Thread(target=self._read_ahead, args=(found,), name="read-ahead", daemon=True)
-            self._readers_ahead = [one for one in self._readers_ahead if one.is_alive()] + [thread]
-            thread.start()
+            self._generations.put(manifest.generation, found, OPEN_BYTES)
+        small = sum(manifest.rows.get(view, 0) for view in LOOKED_UP) <= READ_AHEAD_ROWS
+        if small and not self._closed.is_set():
+            self._reading_ahead.submit(self._read_ahead, found)
         return found
 
     def _read_ahead(self, generation: CassandraGeneration) -> None:
@@ -222,32 +229,34 @@ class CassandraServing:
         at, known = self._states.get((wiki, month)) or (0.0, None)
         if known is not None and not fresh and time.monotonic() - at < self._state_seconds:
             return known
-        # Of those who find it too old at the same time, one reads it for all; who needs a fresh one reads alone.
-        with self._reading_lock:
-            reading = None if fresh else self._reading.get((wiki, month))
+        # Of those who find it too old at the same time one reads it for all; who needs a fresh one waits for nobody's.
+        with self._lock:
+            under_way = None if fresh else self._states_under_way.get((wiki, month))
             mine: Future[_State] = Future()
-            if reading is None:
-                self._reading[wiki, month] = mine
-        return reading.result() if reading is not None else self._read_for_all(wiki, month, mine)
+            if under_way is None:
+                self._states_under_way[wiki, month] = mine
+        return under_way.result() if under_way is not None else self._read_for_all(wiki, month, mine)
 
     def _read_for_all(self, wiki: str, month: str, mine: Future[_State]) -> _State:
         """Read the state; what comes of it, be it an error, goes to those who wait for it, too."""
         began = time.monotonic()
         try:
             found = self._read_state(wiki, month)
-            if len(self._states) > 1_000:
-                self._states.clear()
-            if self._reading.get((wiki, month)) is mine or (wiki, month) not in self._states:
-                self._states[wiki, month] = began, found
+            with self._lock:
+                if len(self._states) > 1_000:
+                    self._states.clear()
+                before, _ = self._states.get((wiki, month)) or (0.0, None)
+                if began > before:  # a fresh reading may have come first
+                    self._states[wiki, month] = began, found
             mine.set_result(found)
             return found
         except BaseException as error:
             mine.set_exception(error)
             raise
         finally:
-            with self._reading_lock:
-                if self._reading.get((wiki, month)) is mine:
-                    del self._reading[wiki, month]
+            with self._lock:
+                if self._states_under_way.get((wiki, month)) is mine:
+                    del self._states_under_way[wiki, month]
 
     def _read_state(self, wiki: str, month: str) -> _State:
         future = self._incarnations.start()

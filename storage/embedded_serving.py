@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
-from threading import BoundedSemaphore
 
 import pyarrow as pa
 
@@ -29,17 +28,17 @@ from .changes import Changes
 from .comparisons import Comparisons
 from .duckdb_views import FILE, DuckDBViews, folder
 from .embedded_reading import EmbeddedReading
+from .file_warming import FileWarming
 from .freshness import horizon_of, snapshot, source_of
 from .log import ActiveSource
 from .open_generations import BatchQueries, GenerationGone, OpenGenerations, Watchdog, too_long
+from .places import Places
 from .realtime_views import StreamProgress
 from .serving_schema import hour_number, open_serving
-from .serving_views import QueryTooLong, Reading, Snapshot
+from .serving_views import Reading, Snapshot
 from .sqlite import reading
 
 MAX_ATTEMPTS = 5
-#: Requests of a process that read at the same time; more threads than this only take the interpreter from each other.
-MAX_READERS = 4
 MAX_IDLE_CONNECTIONS = 32
 PROGRESS_STEPS = 20_000  # SQLite's instructions between two looks at the clock
 CACHED_SNAPSHOTS = 500
@@ -84,10 +83,10 @@ class EmbeddedServing:
         self._query_seconds = query_seconds
         self._lock = threading.Lock()
         self._idle: list[_Connection] = []
-        self._places = BoundedSemaphore(MAX_READERS)
-        self._mine = threading.local()
+        self._places = Places(query_seconds)
         self._generations = OpenGenerations()
         self._watchdog = Watchdog()
+        self._warming = FileWarming()
         self._comparisons = Comparisons(views_root.parent / COMPARISONS, self.export)
         self._snapshots: OrderedDict[tuple[str, str, str | None, _State], Snapshot] = OrderedDict()
 
@@ -98,29 +97,15 @@ class EmbeddedServing:
         with self._lock:
             while self._idle:
                 self._idle.pop().sqlite.close()
+        self._warming.close()
         self._generations.close()
         self._comparisons.close()
 
     @contextmanager
     def _reading(self) -> Iterator[_Connection]:
         """One transaction on a connection that no other thread uses meanwhile."""
-        with self._place(), self._connected() as connection:
+        with self._places.take(), self._connected() as connection:
             yield connection
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        """One of the process's places to read; a thread that has one already, since it reads within, takes no other."""
-        if getattr(self._mine, "held", False):
-            yield
-            return
-        if not self._places.acquire(timeout=self._query_seconds):
-            raise QueryTooLong(f"no place to read within {self._query_seconds:g} s: too many requests; come back later")
-        self._mine.held = True
-        try:
-            yield
-        finally:
-            self._mine.held = False
-            self._places.release()
 
     @contextmanager
     def _connected(self) -> Iterator[_Connection]:
@@ -212,6 +197,12 @@ class EmbeddedServing:
                 while len(self._snapshots) > CACHED_SNAPSHOTS:
                     self._snapshots.popitem(last=False)
         return known
+
+    def open_ahead(self, wiki: str, month: str) -> None:
+        with self.read(wiki, month) as opened:
+            generation = opened.snapshot.generation
+        if generation is not None:
+            self._warming.add(folder(self._views_root, wiki, month, generation))
 
     def snapshots(self) -> list[Snapshot]:
         with self._reading() as connection:

@@ -23,7 +23,6 @@ from .click_graph import ClickGraph
 from .generation_files import GRAPH, SEARCH
 from .graph_files import read_click_graph
 from .neighbour_tables import VIEWS, titles_folder
-from .read_ahead import ReadAhead
 from .recent import Recent
 from .serving_views import QueryTooLong
 from .title_files import Titles
@@ -117,7 +116,6 @@ class OpenGeneration:
         except (duckdb.IOException, FileNotFoundError) as error:
             raise GenerationGone(f"{path} can't be opened: {error}") from None
         self._index = _index(path.with_name(SEARCH), hits)
-        self._read_ahead = ReadAhead(path.parent)
         self._connection.execute("set threads to 1")
         self._free: list[duckdb.DuckDBPyConnection] = []
         self._lock = threading.Lock()
@@ -146,7 +144,6 @@ class OpenGeneration:
                 self._free.append(cursor)
 
     def close(self) -> None:
-        self._read_ahead.close()
         for cursor in self._free:
             cursor.close()
         self._connection.close()

@@ -165,6 +165,12 @@ class ServingViews(Protocol):
         :raises NoGeneration: when it is no longer kept.
         """
 
+    def open_ahead(self, wiki: str, month: str) -> None:
+        """Have a month at hand before visitors ask for it; what takes long goes on beside.
+
+        :raises NoGeneration: when nothing is known of (wiki, month).
+        """
+
     def snapshots(self) -> list[Snapshot]:
         """What :meth:`read` would rest on, for each of :meth:`months` that it takes; opens no views, so it is cheap."""
 

@@ -190,8 +190,8 @@ class Store:
     def realtime(self) -> AbstractContextManager[RealtimeViews]:
         return SQLiteRealtime(self.serving_db)
 
-    def serving(self) -> AbstractContextManager[ServingViews]:
-        return EmbeddedServing(self.serving_db, self.views_root)
+    def serving(self, query_seconds: float = 10.0) -> AbstractContextManager[ServingViews]:
+        return EmbeddedServing(self.serving_db, self.views_root, query_seconds)
 
     def publish(self, clicks: list[Click], horizon_hour: int, source: str = SOURCE, kept: int = 2) -> Manifest:
         """Publish a generation of the records before a horizon, which it takes as all there are so far."""
@@ -276,9 +276,9 @@ class CassandraStore(Store):
     def realtime(self) -> CassandraRealtime:
         return CassandraRealtime(self.cassandra, self.grace_seconds)
 
-    def serving(self) -> CassandraServing:
-        files = LocalFiles(self.home / "files")
-        return CassandraServing(self.cassandra, files, self.batch_views(), self.home / "comparisons", state_seconds=0)
+    def serving(self, query_seconds: float = 10.0) -> CassandraServing:
+        files, comparisons = LocalFiles(self.home / "files"), self.home / "comparisons"
+        return CassandraServing(self.cassandra, files, self.batch_views(), comparisons, query_seconds, state_seconds=0)
 
 
 def _pairs(classes: pa.Table) -> dict[str, int]:

@@ -12,7 +12,7 @@ from flask_openapi3.openapi import OpenAPI
 
 from readerflow.storage.serving_views import ServingViews
 
-from . import exchange, explore, many, months_api, operations, search, turnstile, wikinav
+from . import exchange, explore, many, months_api, operations, search, wikinav
 from .api import api
 from .context import SITE, Site
 from .graph_api import graph_api
@@ -46,7 +46,6 @@ def create_app(serving: ServingViews, **settings: Any) -> Flask:
     for part in (api, graph_api, search.api, many.api, explore.api, months_api.api, wikinav.api, operations.operations):
         app.register_api(part)
     _add_pages(app)
-    turnstile.install(app)
     return app
 
 

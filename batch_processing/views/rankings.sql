@@ -71,7 +71,7 @@ from (
     union all
     (
         -- Few clicks make ratios of chance, and a rank of 0 makes none: readers who never come in don't get there.
-        select 'over_linked' as ranking, article, cast(link_rank / nullif(reader_rank, 0) as double) as value
+        select 'over_linked' as ranking, article, cast(link_rank / reader_rank as double) as value
         from articles
         where link_rank > reader_rank and reader_rank > 0 and in_link_clicks >= 100
         order by value desc, article
@@ -103,9 +103,9 @@ from (
     )
     union all
     (
-        select 'under_linked' as ranking, article, cast(reader_rank / nullif(link_rank, 0) as double) as value
+        select 'under_linked' as ranking, article, cast(reader_rank / link_rank as double) as value
         from articles
-        where reader_rank > link_rank and link_rank > 0 and in_link_clicks >= 100
+        where reader_rank > link_rank and in_link_clicks >= 100
         order by value desc, article
         limit :ranking_rows
     )

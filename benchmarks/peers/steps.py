@@ -19,10 +19,9 @@ RANKINGS = {
     "pagerank": "pagerank",
     "reader_rank": "reader_rank",
     "link_rank": "link_rank",
-    "under_linked": "case when in_link_clicks >= 100 and reader_rank > link_rank and link_rank > 0 "
-    "then reader_rank / nullif(link_rank, 0) end",
+    "under_linked": "case when in_link_clicks >= 100 and reader_rank > link_rank then reader_rank / link_rank end",
     "over_linked": "case when in_link_clicks >= 100 and link_rank > reader_rank and reader_rank > 0 "
-    "then link_rank / nullif(reader_rank, 0) end",
+    "then link_rank / reader_rank end",
     "search": "entries_search",
     "empty": "entries_empty",
     "internal": "entries_internal",

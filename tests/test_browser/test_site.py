@@ -135,7 +135,7 @@ def test_keys_leave_a_trail_alone_while_no_step_has_the_focus(visit: Visits) -> 
 
 def _scroll(page: Page, key: str, there: Callable[[float], bool]) -> None:
     """Press a key until the page is there; one that is still gliding takes no notice of it."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 10
     while not there(page.evaluate("scrollY")):  # the page's own policy forbids wait_for_function
         assert time.monotonic() < deadline
         page.keyboard.press(key)

@@ -17,7 +17,7 @@ import pytest
 
 from readerflow.common.months import HOUR
 from readerflow.common.records import CLASSES
-from readerflow.storage import cassandra_serving, embedded_reading, embedded_serving
+from readerflow.storage import cassandra_serving, embedded_reading, embedded_serving, places
 from readerflow.storage.batch_views import NoGeneration, View
 from readerflow.storage.click_graph import ClickGraph, Links
 from readerflow.storage.embedded_serving import EmbeddedServing
@@ -468,11 +468,11 @@ def test_a_query_that_takes_too_long_is_stopped_and_told(embedded: Store) -> Non
 
 
 def test_more_readers_than_places_wait_and_are_told_when_it_takes_too_long(
-    embedded: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded_serving, "MAX_READERS", 1)
-    embedded.publish(CLICKS, 5)
-    with EmbeddedServing(embedded.serving_db, embedded.views_root, query_seconds=0.3) as serving:
+    monkeypatch.setattr(places, "MAX_READERS", 1)
+    store.publish(CLICKS, 5)
+    with store.serving(query_seconds=2.0) as serving:
         inside, leave = threading.Event(), threading.Event()
 
         def hold() -> None:
@@ -490,6 +490,15 @@ def test_more_readers_than_places_wait_and_are_told_when_it_takes_too_long(
         with serving.read(WIKI, MONTH) as reading:
             assert serving.stream() is None  # a thread may read while it reads
             assert merged(reading, "Zagreb")["in"] > 0
+
+
+def test_a_month_that_was_opened_ahead_answers_like_any_other(store: Store, serving: ServingViews) -> None:
+    with pytest.raises(NoGeneration):
+        serving.open_ahead(WIKI, MONTH)
+    store.publish(CLICKS, 5)
+    serving.open_ahead(WIKI, MONTH)
+    with serving.read(WIKI, MONTH) as reading:
+        assert merged(reading, "Zagreb")["in"] == exact_article([one for one in CLICKS if one.hour < 5], "Zagreb")["in"]
 
 
 def test_serving_never_writes(embedded: Store) -> None:
