@@ -81,28 +81,29 @@ $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed; name it with PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-# The lock files list hashes, so that an install brings what was tested or nothing.
+# The lock files list everything, with hashes: an install brings what was tested or nothing. pip is not to resolve
+# anything itself: it would look at newer versions of what is asked for with an extra, and refuse them for want of a pin.
 $(VENV)/.run: requirements/run.lock setup.py | $(VENV)/bin/python
 	@echo "Installing ReaderFlow and its dependencies into $(VENV) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/run.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable . 2>/dev/null
 	@touch $@
 
 $(VENV)/.cluster: requirements/cluster.lock setup.py | $(VENV)/bin/python
 	@echo "Installing the clients of Kafka, HDFS, Spark and Cassandra into $(VENV) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/cluster.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/cluster.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable . 2>/dev/null
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.dev: requirements/dev.lock setup.py | $(VENV)/bin/python
 	@echo "Installing ReaderFlow with its test tools into $(VENV) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable . 2>/dev/null
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.bench: requirements/bench.lock | $(VENV)/.dev
 	@echo "Installing the peers that benchmarks measure into $(VENV) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/bench.lock
 	@touch $@
 
 $(ECHARTS): package.json package-lock.json

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -44,6 +44,8 @@ from .realtime_views import StreamProgress
 from .recent import Recent
 from .serving_views import Reading, Snapshot
 from .title_index import HITS_BYTES, Numbers, TitleIndex
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -156,9 +158,8 @@ class CassandraServing:
     def snapshots(self) -> list[Snapshot]:
         found = []
         for wiki, month in self.months():
-            # Nothing of the views is read before it is asked for.
-            with suppress(NoGeneration), self.read(wiki, month) as reading:
-                found.append(reading.snapshot)
+            with suppress(NoGeneration):
+                found.append(self._with_state(wiki, month, partial(self._take_current, wiki, month)))
         return found
 
     def version(self, wiki: str, month: str) -> str:
@@ -185,23 +186,27 @@ class CassandraServing:
     def _read(self, wiki: str, month: str, choose: Callable[[_State], str | None]) -> Iterator[Reading]:
         with self._places.take():
             deadline = time.monotonic() + self._query_seconds
-            for attempt in range(1, MAX_ATTEMPTS + 1):
-                try:
-                    found = self._begin(self._state(wiki, month, fresh=attempt > 1), wiki, month, choose, deadline)
-                    break
-                except GenerationGone:
-                    if attempt == MAX_ATTEMPTS:
-                        raise
-            yield found
+            yield self._with_state(wiki, month, lambda state: self._begin(state, wiki, month, choose(state), deadline))
 
-    def _begin(
-        self, state: _State, wiki: str, month: str, choose: Callable[[_State], str | None], deadline: float
-    ) -> Reading:
-        crash_point("serving.pointer_read")
-        generation = choose(state)
+    def _with_state(self, wiki: str, month: str, use: Callable[[_State], T]) -> T:
+        """Use the state; once more with a fresh one when what it names is gone."""
+        for attempt in range(1, MAX_ATTEMPTS):
+            with suppress(GenerationGone):
+                return use(self._state(wiki, month, fresh=attempt > 1))
+        return use(self._state(wiki, month, fresh=True))
+
+    def _take_current(self, wiki: str, month: str, state: _State) -> Snapshot:
+        return self._take(wiki, month, state.generation, state)
+
+    def _take(self, wiki: str, month: str, generation: str | None, state: _State) -> Snapshot:
+        """The snapshot of a generation; nothing of its views is read."""
         manifest = self._manifest(wiki, month, generation, state) if generation is not None else None
-        taken = self._snapshot(wiki, month, manifest, state)
-        batch = self._generation(manifest) if manifest is not None else None
+        return self._snapshot(wiki, month, manifest, state)
+
+    def _begin(self, state: _State, wiki: str, month: str, generation: str | None, deadline: float) -> Reading:
+        crash_point("serving.pointer_read")
+        taken = self._take(wiki, month, generation, state)
+        batch = self._generation(taken.manifest) if taken.manifest is not None else None
         graph = partial(self._graph, wiki, month, generation or "")
         index = partial(self._index, wiki, month, generation or "")
         return CassandraReading(taken, state.incarnation, self._live, batch, self._recent, index, graph, deadline)
