@@ -37,12 +37,7 @@ class Run:
 
 def readerflow_runs(dump: Path, home: Path, views: Path) -> list[Run]:
     """ReaderFlow: preprocess and batch, and the whole way through log and master dataset; views are exported after."""
-    steps = {
-        "preprocess": ("preprocess", dump, "--wiki", WIKI, "--month", MONTH, "--json"),
-        "replay": ("replay", WIKI, MONTH, "--grain", "month", "--json"),
-        "archive": ("archive", "--json"),
-        "batch": ("batch", WIKI, MONTH, "--json"),
-    }
+    steps = _to_archive(dump) | {"batch": ("batch", WIKI, MONTH, "--json")}
     short, whole = Run("ReaderFlow: preprocess, batch"), Run("ReaderFlow: the whole way, with log and archive")
     home.mkdir(parents=True)
     for name, arguments in steps.items():
@@ -54,6 +49,33 @@ def readerflow_runs(dump: Path, home: Path, views: Path) -> list[Run]:
     measure(module("benchmarks.exported", home, WIKI, MONTH, views))
     shutil.rmtree(home)
     return [short, whole]
+
+
+def readerflow_on_spark(dump: Path, home: Path, views: Path) -> list[Run]:
+    """ReaderFlow's batch on Spark, of a month that is in the master dataset already."""
+    home.mkdir(parents=True)
+    for arguments in _to_archive(dump).values():
+        measure(readerflow(home, *arguments), folder=home)
+    run = Run(
+        "ReaderFlow: batch on Spark",
+        does_not="from the master dataset; Parquet files",
+        versions=f"pyspark {version_of('pyspark')}",
+    )
+    measured = measure(module("benchmarks.spark_batch", home, WIKI, MONTH, views))
+    run.add("all", measured)
+    run.steps = measured.result["steps"]
+    run.disk_mib = size_mib(views)
+    shutil.rmtree(home)
+    return [run]
+
+
+def _to_archive(dump: Path) -> dict[str, tuple[str | Path, ...]]:
+    """The commands that bring a dump into the master dataset, by stage."""
+    return {
+        "preprocess": ("preprocess", dump, "--wiki", WIKI, "--month", MONTH, "--json"),
+        "replay": ("replay", WIKI, MONTH, "--grain", "month", "--json"),
+        "archive": ("archive", "--json"),
+    }
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ from .contestants import ALL_LEAVE_OUT
 
 Results = dict[str, Any]
 
+#: The parts of a run that make all views, and the headings of their tables.
+BATCH_PARTS = {"views": "Batch views", "spark": "Batch views on Spark"}
+
 
 def markdown(results: Results, smaller: Results | None = None) -> str:
     """The page.
@@ -25,8 +28,9 @@ def markdown(results: Results, smaller: Results | None = None) -> str:
         "Seconds are wall time, start of the process included; CPU seconds are of all cores and say what the work",
     ]
     parts += ["costs when other programs run beside it. Memory is the peak of resident memory, children included."]
-    if "views" in results:
-        parts += _views(results)
+    for part, title in BATCH_PARTS.items():
+        if part in results:
+            parts += _views(title, results[part])
     if "ranks" in results:
         parts += _ranks(results)
     if "rates" in results:
@@ -35,7 +39,7 @@ def markdown(results: Results, smaller: Results | None = None) -> str:
         parts += _rates("Rates of the cluster profile", results["rates_of"], results["cluster"])
     if "months" in results:
         parts += _months(results["months"])
-    if smaller and "views" in smaller and "views" in results:
+    if smaller:
         parts += _scaling(smaller, results)
     return "\n".join(parts) + "\n"
 
@@ -46,11 +50,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     return lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
 
 
-def _views(results: Results) -> list[str]:
+def _views(title: str, results: Results) -> list[str]:
     totals = ", ".join(f"{count:,} {name}" for name, count in results["totals"].items())
-    ours = results["views"][0]
+    ours = results["runs"][0]
     rows = []
-    for run in results["views"]:
+    for run in results["runs"]:
         if run["note"]:
             rows.append([_name(run), run["note"], *[""] * 7])
             continue
@@ -71,13 +75,13 @@ def _views(results: Results) -> list[str]:
     head = ("contestant", "s", "CPU s", "MiB", "MiB on disk", "ReaderFlow / it: s", "CPU s", "MiB", "same rows")
     steps = [
         [run["name"], ", ".join(f"{name} {seconds:.1f}" for name, seconds in run["steps"].items())]
-        for run in results["views"]
+        for run in results["runs"]
         if run["steps"]
     ]
     dump = f"All views and ranks of a generated month: {totals}."
     return [
         "",
-        "## Batch views",
+        f"## {title}",
         "",
         dump,
         "",
@@ -170,22 +174,19 @@ def _months(months: Results) -> list[str]:
 
 def _scaling(smaller: Results, results: Results) -> list[str]:
     rows = []
-    for run in results["views"]:
-        before = next((one for one in smaller["views"] if one["name"] == run["name"]), None)
-        if before is None or before["note"] or run["note"]:
-            continue
-        ratios = (_ratio(run[name], before[name]) for name in ("seconds", "cpu_seconds", "peak_mib"))
-        rows.append([run["name"], f"{before['seconds']:.1f}", f"{run['seconds']:.1f}", *ratios])
+    for part in BATCH_PARTS:
+        before = {run["name"]: run for run in smaller.get(part, {}).get("runs", []) if not run["note"]}
+        for run in results.get(part, {}).get("runs", []):
+            if (one := before.get(run["name"])) is None or run["note"]:
+                continue
+            ratios = (_ratio(run[name], one[name]) for name in ("seconds", "cpu_seconds", "peak_mib"))
+            rows.append([run["name"], f"{one['seconds']:.1f}", f"{run['seconds']:.1f}", *ratios])
+    if not rows:
+        return []
     head = ("contestant", f"{smaller['size']}: s", f"{results['size']}: s", "ratio: s", "CPU s", "MiB")
     times = results["rows"] / smaller["rows"]
-    return [
-        "",
-        "## Size",
-        "",
-        f"From {smaller['size']} to {results['size']} rows ({times:.1f} times):",
-        "",
-        *table(head, rows),
-    ]
+    about = f"From {smaller['size']} to {results['size']} rows ({times:.1f} times):"
+    return ["", "## Size", "", about, "", *table(head, rows)]
 
 
 def _ratio(ours: float, theirs: float) -> str:

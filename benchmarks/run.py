@@ -15,23 +15,24 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from . import machine, same
-from .contestants import PEERS, Run, peer_run, readerflow_runs
+from .contestants import PEERS, Run, peer_run, readerflow_on_spark, readerflow_runs
 from .measure import ROOT, Failed
 from .month import generated, into_cache, rows_of
 from .months import other_months
 from .ranks import all_libraries, rank_runs
 from .rates import cluster_rates, rates
-from .report import Results, markdown
+from .report import BATCH_PARTS, Results, markdown
 
 PARTS = ("views", "ranks", "rates", "months")
-#: Measured when it is asked for: it needs the cluster profile, its servers' ports and half an hour.
-CLUSTER = "cluster"
+#: Measured when asked for: ``cluster`` needs the ports of the servers and half an hour; ``spark``, the batch on
+#: Spark beside DataFrames, an hour for 34M.
+CLUSTER, SPARK = "cluster", "spark"
 
 
 def main() -> None:
@@ -50,7 +51,7 @@ def main() -> None:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print(keep(results, folder))
-    if any(run["differences"] for run in results.get("views", [])):
+    if any(run["differences"] for part in BATCH_PARTS for run in results.get(part, {}).get("runs", [])):
         sys.exit("benchmark: the contestants disagree")
 
 
@@ -67,7 +68,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="3.4M", help="rows of the generated month, e.g. 3.4M or 34M (3.4M)")
     parser.add_argument(
-        "--parts", default=",".join(PARTS), type=_names, help=f"what to measure ({','.join(PARTS)}; {CLUSTER})"
+        "--parts", default=",".join(PARTS), type=_names, help=f"what to measure ({','.join(PARTS)}; {CLUSTER}, {SPARK})"
     )
     parser.add_argument("--peers", default=[peer.package for peer in PEERS], type=_names, help="duckdb,polars,pyspark")
     parser.add_argument(
@@ -93,7 +94,9 @@ def measured(options: argparse.Namespace, folder: Path, work: Path) -> Iterator[
     dump = options.dump or generated(folder, rows)
     into_cache(dump)
     if "views" in options.parts:
-        yield views(options, dump, work)
+        yield {"views": views(readerflow_runs, options, options.peers, dump, work)}
+    if SPARK in options.parts:
+        yield {"spark": views(readerflow_on_spark, options, ["pyspark"], dump, work)}
     if "ranks" in options.parts:
         libraries = ["readerflow", *(name for name in options.libraries if name != "readerflow")]
         (work / "ranks").mkdir(parents=True, exist_ok=True)
@@ -110,29 +113,31 @@ def measured(options: argparse.Namespace, folder: Path, work: Path) -> Iterator[
         yield {"months": asdict(other_months(folder, work, rows_of(options.month_size), options.others))}
 
 
-def views(options: argparse.Namespace, dump: Path, work: Path) -> dict[str, Any]:
+def views(
+    ours: Callable[[Path, Path, Path], list[Run]], options: argparse.Namespace, peers: list[str], dump: Path, work: Path
+) -> dict[str, Any]:
     """ReaderFlow, then each peer; what a peer made is compared with ReaderFlow's views and removed."""
-    ours = work / "readerflow"
-    runs: list[Run] = readerflow_runs(dump, work / "home", ours)
+    made = work / "readerflow"
+    runs = ours(dump, work / "home", made)
     compared = []
     for peer in PEERS:
-        if peer.package not in options.peers:
+        if peer.package not in peers:
             continue
         run = peer_run(peer, dump, work / peer.package, options.interpreter, options.limit)
         runs.append(run)
         if not run.note:
-            run.differences = same.differences(ours, work / peer.package)
+            run.differences = same.differences(made, work / peer.package)
             compared.append(run.name)
         shutil.rmtree(work / peer.package, ignore_errors=True)
-    totals = same.totals(ours)
-    shutil.rmtree(ours)
-    return {"views": [asdict(run) for run in runs], "totals": totals, "compared": compared}
+    totals = same.totals(made)
+    shutil.rmtree(made)
+    return {"runs": [asdict(run) for run in runs], "totals": totals, "compared": compared}
 
 
 def smaller_results(folder: Path, rows: int) -> Results | None:
     """The results of the largest smaller size that are there."""
     found = [json.loads(path.read_text()) for path in folder.glob("results-*.json")]
-    smaller = [results for results in found if results["rows"] < rows and "views" in results]
+    smaller = [results for results in found if results["rows"] < rows and any(part in results for part in BATCH_PARTS)]
     return max(smaller, key=lambda results: int(results["rows"]), default=None)
 
 
