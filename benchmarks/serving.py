@@ -22,8 +22,12 @@ from urllib.request import urlopen
 
 import pyarrow.parquet as pq
 
+from readerflow.storage.batch_views import RANKINGS
+
 from .searching import queries
 
+KINDS = ("article", "sources", "destinations", "rankings", "related", "suggest")
+SETTLE_SECONDS = 5
 KEPT_SECONDS = 10  # less than the server keeps an idle connection
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -87,16 +91,36 @@ class Load:
         return ranked[min(len(ranked) - 1, int(share * len(ranked)))] * 1000
 
 
-async def hold_stream(host: str, port: int, wiki: str, opened: Counter[str]) -> None:
-    """Keep one live stream open and count what comes."""
-    reader, writer = await asyncio.open_connection(host, port)
-    writer.write(f"GET /api/v1/{wiki}/live HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-    status = (await reader.readline()).split()[1].decode()
-    opened[f"streams {status}"] += 1
-    while line := await reader.readline():
-        if line.startswith((b"event:", b": ")):
-            opened[line.split(b":")[0].decode() + " " + line.split()[-1].decode()] += 1
-    opened["ended"] += 1
+class Streams:
+    """Live streams that are open, and when each of them got which update."""
+
+    def __init__(self) -> None:
+        self.answers: Counter[str] = Counter()
+        self.got: list[dict[str, float]] = []
+
+    async def hold(self, host: str, port: int, wiki: str) -> None:
+        """Keep one stream open; ends when the server ends it."""
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(f"GET /api/v1/{wiki}/live HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        got: dict[str, float] = {}
+        status = (await reader.readline()).split()[1].decode()
+        self.answers[status] += 1
+        if status == "200":
+            self.got.append(got)
+        while line := await reader.readline():
+            if line.startswith(b"id:"):
+                got.setdefault(line.split()[1].decode(), time.perf_counter())
+        self.answers["ended"] += 1
+
+    def told(self, began: float, ended: float) -> str:
+        """What came between two times: updates, and how many streams lack one that others got."""
+        updates = {name for got in self.got for name, at in got.items() if began < at < ended}
+        lacking = sum(len(updates - got.keys()) for got in self.got)
+        apart = [
+            max(times) - min(times) for name in updates if (times := [got[name] for got in self.got if name in got])
+        ]
+        within = f", each within {max(apart):.1f} s" if apart else ""
+        return f"streams {dict(self.answers)}: {len(updates)} updates{within}, {lacking} not received"
 
 
 def articles(base: str, wiki: str, month: str) -> tuple[list[str], list[int]]:
@@ -114,8 +138,10 @@ def addresses(base: str, asked: argparse.Namespace) -> list[str]:
         typed = queries(titles, clicks, number, asked.seed)
         return [f"/api/v1/{asked.wiki}/suggest?{urlencode({'q': query, 'limit': 8})}" for query in typed]
     weights = None if asked.uniform else clicks
-    names = random.Random(asked.seed).choices(titles, weights, k=number)  # noqa: S311
-    return [f"/api/v1/{asked.wiki}/{asked.month}/{asked.kind}/{quote(name, safe='')}" for name in names]
+    choose = random.Random(asked.seed)  # noqa: S311
+    names = choose.choices(*((RANKINGS, None) if asked.kind == "rankings" else (titles, weights)), k=number)
+    month = f"{'' if asked.pages else '/api/v1'}/{asked.wiki}/{asked.month}"
+    return [f"{month}/{asked.kind}/{quote(name, safe='')}" for name in names]
 
 
 async def main() -> int:
@@ -123,7 +149,8 @@ async def main() -> int:
     parser.add_argument("url")
     parser.add_argument("--wiki", default="hrwiki")
     parser.add_argument("--month", default="2025-03")
-    parser.add_argument("--kind", default="article", choices=["article", "sources", "destinations", "suggest"])
+    parser.add_argument("--kind", default="article", choices=KINDS)
+    parser.add_argument("--pages", action="store_true", help="ask for HTML pages instead of the API's answers")
     parser.add_argument("--rate", type=float, default=200)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--streams", type=int, default=0)
@@ -136,21 +163,23 @@ async def main() -> int:
         paths = addresses(base, asked)
     except URLError as error:
         sys.exit(f"benchmark: {base} does not answer for {asked.wiki} {asked.month} ({error})")
-    opened: Counter[str] = Counter()
-    streams = [asyncio.create_task(hold_stream(host, port, asked.wiki, opened)) for _ in range(asked.streams)]
-    while opened["streams 200"] + opened["streams 503"] < asked.streams:
+    streams = Streams()
+    tasks = [asyncio.create_task(streams.hold(host, port, asked.wiki)) for _ in range(asked.streams)]
+    while streams.answers["200"] + streams.answers["503"] < asked.streams:
         await asyncio.sleep(0.05)
     load = Load(host, port)
     began = time.perf_counter()
     await load.run(paths, asked.rate, asked.seconds)
     took = time.perf_counter() - began
-    for task in streams:
+    if tasks:
+        await asyncio.sleep(SETTLE_SECONDS)  # an update that some streams have got comes to the others
+    for task in tasks:
         task.cancel()
     print(
         f"{len(load.seconds)} requests in {took:.1f} s ({len(load.seconds) / took:.0f}/s), "
         f"{len(set(paths))} addresses, connections {len(load.idle)}; "
         f"p50 {load.percentile(0.5):.1f} ms, p95 {load.percentile(0.95):.1f} ms, p99 {load.percentile(0.99):.1f} ms, "
-        f"max {load.percentile(1):.1f} ms; failures {dict(load.failures)}; {dict(opened)}"
+        f"max {load.percentile(1):.1f} ms; failures {dict(load.failures)}; {streams.told(began, began + took)}"
     )
     return 1 if load.failures else 0
 

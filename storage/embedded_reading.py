@@ -32,16 +32,18 @@ from .serving_views import (
     Side,
     Snapshot,
 )
-from .title_files import Titles
+from .title_files import Titles, place_of
 
 #: An article with at most this many neighbours on each side is read whole in one go, since planning queries costs more
 #: than these rows.
 WHOLE_LIST_ROWS = 500
 
 _ARTICLE_COLUMNS = BATCH_SCHEMAS[View.ARTICLES].names
-_ARTICLE = f"select {', '.join(_ARTICLE_COLUMNS)} from articles where article = $title"  # noqa: S608
+# Text of a whole row group would be read to find a title; titles lie beside the tables, in the order of rows.
+_AMONG = "rowid between $first and $last and article = $title"
+_ARTICLE = f"select {', '.join(_ARTICLE_COLUMNS)} from articles where {_AMONG}"  # noqa: S608
 _COMMUNITY_COLUMNS = BATCH_SCHEMAS[View.COMMUNITIES].names
-_COMMUNITY = f"select {', '.join(_COMMUNITY_COLUMNS)} from communities where article = $title"  # noqa: S608
+_COMMUNITY = f"select {', '.join(_COMMUNITY_COLUMNS)} from communities where {_AMONG}"  # noqa: S608
 _SIDES = {
     Side.SOURCES: ("sources", "article", "referrer"),
     Side.DESTINATIONS: ("destinations", "referrer", "article"),
@@ -146,20 +148,24 @@ class EmbeddedReading:
         return self._article_row(title), dict(zip(LIVE_ARTICLE, self._live_article(title), strict=True))
 
     def community(self, title: str) -> dict[str, Any] | None:
-        found = self._batch.rows(_COMMUNITY, {"title": title}) if self._batch and self._has_communities else []
-        return dict(zip(_COMMUNITY_COLUMNS, found[0], strict=True)) if found else None
-
-    @property
-    def _has_communities(self) -> bool:
-        """False of a generation that an older version wrote."""
-        manifest = self._snapshot.manifest
-        return manifest is not None and View.COMMUNITIES.value in manifest.rows
+        found = self._row(_COMMUNITY, View.COMMUNITIES, self._batch.graph.titles, title) if self._batch else None
+        return dict(zip(_COMMUNITY_COLUMNS, found, strict=True)) if found else None
 
     def _article_row(self, title: str) -> dict[str, Any] | None:
         if title not in self._rows:
-            found = self._batch.rows(_ARTICLE, {"title": title}) if self._batch else []
-            self._rows[title] = dict(zip(_ARTICLE_COLUMNS, found[0], strict=True)) if found else None
+            titles = self._batch.titles(View.SOURCES).array if self._batch else None
+            found = self._row(_ARTICLE, View.ARTICLES, titles, title)
+            self._rows[title] = dict(zip(_ARTICLE_COLUMNS, found, strict=True)) if found else None
         return self._rows[title]
+
+    def _row(self, sql: str, view: View, titles: pa.Array, title: str) -> tuple[Any, ...] | None:
+        """The row of a title in a view whose rows are those of some of ``titles``, in their order."""
+        manifest = self._snapshot.manifest
+        if self._batch is None or manifest is None or view.value not in manifest.rows:
+            return None  # no generation, or one that an older version wrote without the view
+        place, others = place_of(titles, title), len(titles) - manifest.rows[view.value]
+        found = self._batch.rows(sql, {"first": place - others, "last": place, "title": title})
+        return found[0] if found else None
 
     def _live_article(self, title: str) -> tuple[int, ...]:
         classes = dict.fromkeys(CLASS_ROWS, 0)

@@ -19,6 +19,7 @@ from readerflow.storage.embedded_serving import EmbeddedServing
 from readerflow.webapp.app import create_app
 from readerflow.webapp.live import HUB
 from tests.page_site import LiveSite
+from tests.two_months import opened
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -80,6 +81,13 @@ def made_up_base(live_site: LiveSite) -> Iterator[str]:
     home = live_site.store.home
     with EmbeddedServing(home / "serving.db", home / "views") as serving:
         yield from serve(create_app(serving, generated=lambda wiki, month: True))
+
+
+@pytest.fixture(scope="session")
+def months_base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a site with two months of a wiki."""
+    with opened(tmp_path_factory.mktemp("months")) as serving:
+        yield from serve(create_app(serving))
 
 
 class Quiet(WSGIRequestHandler):

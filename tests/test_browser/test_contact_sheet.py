@@ -9,17 +9,21 @@ from __future__ import annotations
 import os
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from html import escape
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
+from readerflow.common.errors import Unavailable
 from readerflow.storage.embedded_serving import EmbeddedServing
+from readerflow.storage.serving_views import Reading
 from readerflow.webapp.app import create_app
 from tests.page_site import LiveSite
 
 from .conftest import serve
+from .test_months import PAGES as MONTHS_PAGES
 from .test_site import PAGES, Visits
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -36,20 +40,47 @@ img { vertical-align: top; border: 1px solid #8888; margin-right: 6px }
 
 
 @pytest.fixture(scope="module")
-def incomplete_base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a site whose stream has not seen three hours."""
+def incomplete_site(tmp_path_factory: pytest.TempPathFactory) -> LiveSite:
+    """A site whose stream has not seen three hours."""
     site = LiveSite(tmp_path_factory.mktemp("incomplete"), missing_hours=3)
     site.fill()
-    with EmbeddedServing(site.store.serving_db, site.store.views_root) as serving:
+    return site
+
+
+@pytest.fixture(scope="module")
+def incomplete_base(incomplete_site: LiveSite) -> Iterator[str]:
+    with EmbeddedServing(incomplete_site.store.serving_db, incomplete_site.store.views_root) as serving:
+        yield from serve(create_app(serving))
+
+
+class Away(EmbeddedServing):
+    """A store that does not answer."""
+
+    def read(self, wiki: str, month: str) -> AbstractContextManager[Reading]:
+        raise Unavailable("the view store does not answer")
+
+
+@pytest.fixture(scope="module")
+def away_base(incomplete_site: LiveSite) -> Iterator[str]:
+    """The address of a site whose store has gone away."""
+    with Away(incomplete_site.store.serving_db, incomplete_site.store.views_root) as serving:
         yield from serve(create_app(serving))
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_page_and_state_is_on_the_contact_sheet(
-    visit: Visits, browser: Browser, incomplete_base: str, theme: str, tmp_path: Path
+    visit: Visits,
+    browser: Browser,
+    incomplete_base: str,
+    months_base: str,
+    away_base: str,
+    theme: str,
+    tmp_path: Path,
 ) -> None:
     places = {name: (None, address) for name, address in PAGES.items()}
     places |= {f"{name}, incomplete": (incomplete_base, PAGES[name]) for name in ("home", "article", "status")}
+    places |= {f"two months: {name}": (months_base, address) for name, address in MONTHS_PAGES.items()}
+    places["store away"] = away_base, PAGES["article"]
     figures = {name: "" for name in places}
     for width, shown in WIDTHS.items():
         for name, (base, address) in places.items():

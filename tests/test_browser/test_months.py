@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from readerflow.webapp import urls
-from readerflow.webapp.app import create_app
 from tests.serving_store import MONTH, WIKI
-from tests.two_months import opened
 
-from .conftest import serve
 from .test_site import Visits, audit
 
 pytestmark = pytest.mark.browser
@@ -26,13 +21,6 @@ PAGES = {
     "long title": urls.changes_url(WIKI, MONTH, "x" * 255),
     "article": urls.article_url(WIKI, MONTH, "Zagreb"),
 }
-
-
-@pytest.fixture(scope="module")
-def months_base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a site with two months of a wiki."""
-    with opened(tmp_path_factory.mktemp("months")) as serving:
-        yield from serve(create_app(serving))
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
