@@ -179,8 +179,10 @@ async def main() -> int:
         f"{len(load.seconds)} requests in {took:.1f} s ({len(load.seconds) / took:.0f}/s), "
         f"{len(set(paths))} addresses, connections {len(load.idle)}; "
         f"p50 {load.percentile(0.5):.1f} ms, p95 {load.percentile(0.95):.1f} ms, p99 {load.percentile(0.99):.1f} ms, "
-        f"max {load.percentile(1):.1f} ms; failures {dict(load.failures)}; {streams.told(began, began + took)}"
+        f"max {load.percentile(1):.1f} ms; failures {dict(load.failures)}"
     )
+    if tasks:
+        print(streams.told(began, began + took))
     return 1 if load.failures else 0
 
 

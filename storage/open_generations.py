@@ -30,6 +30,9 @@ from .title_index import HITS_BYTES, Numbers, TitleIndex
 
 #: Months side by side read one generation each; an open one takes 7 MB and what it has cached.
 MAX_OPEN = 32
+#: What DuckDB keeps of a generation in each process, in blocks that the system's cache holds, too. Its own bound is most
+#: of the machine's memory, and each worker of a site would come to it.
+MEMORY = "1GB"
 WATCH_SECONDS = 0.1
 #: What a process remembers of a generation: answers of hot articles, not those with thousands of rows.
 REMEMBERED_QUERIES, REMEMBERED_ROWS = 5_000, 500
@@ -110,7 +113,7 @@ class OpenGeneration:
 
     def __init__(self, path: Path, hits: Recent[Numbers]) -> None:
         try:
-            self._connection = duckdb.connect(str(path), read_only=True)
+            self._connection = duckdb.connect(str(path), read_only=True, config={"memory_limit": MEMORY})
             self.titles = {view: Titles(titles_folder(path.parent, view)) for view in VIEWS}
             self.graph = read_click_graph(path.parent / GRAPH)
         except (duckdb.IOException, FileNotFoundError) as error:

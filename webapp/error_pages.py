@@ -22,7 +22,7 @@ ERRORS = {
     410: ("This list has moved on", "Its numbers have been replaced by newer ones. Begin again with the first page."),
     413: ("That is too much at once", ""),
     414: ("That address is too long", ""),
-    503: ("Too much to do at the moment", "Nothing is lost. Try again in a minute."),
+    503: ("This can’t be answered right now", "Nothing is lost. Try again in a minute."),
 }
 
 

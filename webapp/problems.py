@@ -72,7 +72,7 @@ def as_problem(error: ReaderFlowError) -> Problem:
         return Busy(str(error), retry_seconds=30)
     if isinstance(error, Unavailable):
         # Where the store is and how to start it is not for visitors.
-        return Busy("the store of this site's numbers does not answer now; try again in a moment", retry_seconds=10)
+        return Busy("the store of this site's numbers does not answer", retry_seconds=10)
     return Problem(str(error))
 
 
