@@ -88,6 +88,7 @@ class EmbeddedServing:
         self._watchdog = Watchdog()
         self._warming = FileWarming()
         self._comparisons = Comparisons(views_root.parent / COMPARISONS, self.export)
+        self._taking_snapshots = threading.Lock()
         self._snapshots: OrderedDict[tuple[str, str, str | None, _State], Snapshot] = OrderedDict()
 
     def __enter__(self) -> EmbeddedServing:
@@ -188,14 +189,15 @@ class EmbeddedServing:
     ) -> Snapshot:
         """The snapshot of a state; worked out once a state, since judging lateness adds up many rows."""
         key = wiki, month, generation, state
-        with self._lock:
-            known = self._snapshots.get(key)
+        known = self._snapshots.get(key)
         if known is None:
-            known = _take_snapshot(sqlite, wiki, month, generation, state)
-            with self._lock:
-                self._snapshots[key] = known
-                while len(self._snapshots) > CACHED_SNAPSHOTS:
-                    self._snapshots.popitem(last=False)
+            # The state is new to all readers at once: one of them works it out, the others wait for it.
+            with self._taking_snapshots:
+                known = self._snapshots.get(key)
+                if known is None:
+                    known = self._snapshots[key] = _take_snapshot(sqlite, wiki, month, generation, state)
+                    while len(self._snapshots) > CACHED_SNAPSHOTS:
+                        self._snapshots.popitem(last=False)
         return known
 
     def open_ahead(self, wiki: str, month: str) -> None:

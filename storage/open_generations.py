@@ -30,7 +30,7 @@ from .title_index import HITS_BYTES, Numbers, TitleIndex
 
 #: Months side by side read one generation each; an open one takes 7 MB and what it has cached.
 MAX_OPEN = 32
-#: What DuckDB keeps of a generation in each process, of blocks that the system's cache holds, too. Its own bound is most
+#: What DuckDB keeps of a generation in a process, of blocks that the system's cache holds, too. Its own bound is most
 #: of the machine's memory, and each worker of a site would come to it.
 MEMORY = "1GB"
 WATCH_SECONDS = 0.1
