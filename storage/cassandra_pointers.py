@@ -113,6 +113,13 @@ def read_pointer(cassandra: Cassandra, wiki: str, month: str) -> Pointer:
     return Pointer(*rows[0]) if rows else Pointer()
 
 
+def read_pointers(cassandra: Cassandra) -> dict[tuple[str, str], Pointer]:
+    """The pointers of all months, asked for at the same time."""
+    asked = {month: cassandra.start(_POINTER, month) for month in months(cassandra)}
+    found = {month: cassandra.finish(future) for month, future in asked.items()}
+    return {month: Pointer(*rows[0]) if rows else Pointer() for month, rows in found.items()}
+
+
 def read_month(cassandra: Cassandra, wiki: str, month: str, *, serial: bool = False) -> MonthState:
     """Pointer and generations; ``serial`` also sees what a compare-and-set under way may have decided."""
     rows = cassandra.rows(_ROWS, (wiki, month), serial=serial)

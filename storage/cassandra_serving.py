@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,14 +28,14 @@ from .cassandra_batch import CassandraBatchViews
 from .cassandra_generation import CassandraGeneration
 from .cassandra_incarnations import Incarnation, IncarnationReader, Incarnations
 from .cassandra_live import LiveReader
-from .cassandra_pointers import PUBLISHED, Pointer, months, read_month, read_pointer
+from .cassandra_pointers import PUBLISHED, Pointer, read_month, read_pointer, read_pointers
 from .cassandra_reading import CassandraReading
 from .cassandra_session import Cassandra, ViewsUnavailable
 from .cassandra_title_index import open_generation_index
 from .changes import Changes
 from .click_graph import ClickGraph
 from .comparisons import Comparisons
-from .freshness import horizon_of, snapshot, source_of
+from .freshness import horizon_of, snapshot, source_of, version_of
 from .generation_files import GRAPH, GenerationFiles, generation_folder
 from .graph_files import read_click_graph
 from .log import ActiveSource
@@ -43,6 +43,7 @@ from .places import Places
 from .realtime_views import StreamProgress
 from .recent import Recent
 from .serving_views import Reading, Snapshot
+from .shared_reads import SharedReads
 from .title_index import HITS_BYTES, Numbers, TitleIndex
 
 T = TypeVar("T")
@@ -78,12 +79,6 @@ class _State:
     active: ActiveSource | None
     incarnation: Incarnation | None
 
-    @property
-    def version(self) -> str:
-        row, source = self.incarnation, self.active.source if self.active else None
-        name, batch_id = (row.incarnation, row.batch_id) if row else (None, 0)
-        return f"{self.generation}.{name}.{batch_id}.{source}"
-
 
 class CassandraServing:
     """Serves the views of a keyspace. Threads may share it; a process opens its session on first use.
@@ -106,9 +101,9 @@ class CassandraServing:
         self._files = files
         self._batch_views = batch_views
         self._query_seconds = query_seconds
-        self._state_seconds = state_seconds
-        self._states: dict[tuple[str, str], tuple[float, _State]] = {}
-        self._states_under_way: dict[tuple[str, str], Future[_State]] = {}
+        self._states = SharedReads(self._read_state, state_seconds)
+        self._versions = SharedReads(self._read_version, state_seconds)
+        self._version: str | None = None  # as it was read last
         self._lock = threading.Lock()
         self._places = Places(query_seconds)
         self._closed = threading.Event()
@@ -162,8 +157,8 @@ class CassandraServing:
                 found.append(self._with_state(wiki, month, partial(self._take_current, wiki, month)))
         return found
 
-    def version(self, wiki: str, month: str) -> str:
-        return self._state(wiki, month).version
+    def version(self) -> str:
+        return self._versions.get(None)
 
     def stream(self) -> StreamProgress | None:
         state = self._incarnations.read()
@@ -192,8 +187,8 @@ class CassandraServing:
         """Use the state; once more with a fresh one when what it names is gone."""
         for attempt in range(1, MAX_ATTEMPTS):
             with suppress(GenerationGone):
-                return use(self._state(wiki, month, fresh=attempt > 1))
-        return use(self._state(wiki, month, fresh=True))
+                return use(self._states.get((wiki, month), fresh=attempt > 1))
+        return use(self._states.get((wiki, month), fresh=True))
 
     def _take_current(self, wiki: str, month: str, state: _State) -> Snapshot:
         return self._take(wiki, month, state.generation, state)
@@ -230,44 +225,23 @@ class CassandraServing:
         except ViewsUnavailable as error:
             log.warning("pages of generation %s come as they are asked for: %s", generation.generation, error)
 
-    def _state(self, wiki: str, month: str, fresh: bool = False) -> _State:
-        at, known = self._states.get((wiki, month)) or (0.0, None)
-        if known is not None and not fresh and time.monotonic() - at < self._state_seconds:
-            return known
-        # Of those who find it too old at the same time one reads it for all; who needs a fresh one waits for nobody's.
-        with self._lock:
-            under_way = None if fresh else self._states_under_way.get((wiki, month))
-            mine: Future[_State] = Future()
-            if under_way is None:
-                self._states_under_way[wiki, month] = mine
-        return under_way.result() if under_way is not None else self._read_for_all(wiki, month, mine)
-
-    def _read_for_all(self, wiki: str, month: str, mine: Future[_State]) -> _State:
-        """Read the state; what comes of it, be it an error, goes to those who wait for it, too."""
-        began = time.monotonic()
-        try:
-            found = self._read_state(wiki, month)
-            with self._lock:
-                if len(self._states) > 1_000:
-                    self._states.clear()
-                before, _ = self._states.get((wiki, month)) or (0.0, None)
-                if began > before:  # a fresh reading may have come first
-                    self._states[wiki, month] = began, found
-            mine.set_result(found)
-            return found
-        except BaseException as error:
-            mine.set_exception(error)
-            raise
-        finally:
-            with self._lock:
-                if self._states_under_way.get((wiki, month)) is mine:
-                    del self._states_under_way[wiki, month]
-
-    def _read_state(self, wiki: str, month: str) -> _State:
+    def _read_state(self, place: tuple[str, str]) -> _State:
         future = self._incarnations.start()
-        pointer = read_pointer(self._cassandra, wiki, month)
+        pointer = read_pointer(self._cassandra, *place)
         incarnations = self._incarnations.finish(future)
-        return _state(wiki, month, pointer, incarnations)
+        return _state(*place, pointer, incarnations)
+
+    def _read_version(self, _: None) -> str:
+        future = self._incarnations.start()
+        pointers = read_pointers(self._cassandra)
+        incarnations = self._incarnations.finish(future)
+        row = incarnations.alive(incarnations.current)
+        found = version_of(sorted(pointers.items()), (row.incarnation, row.batch_id) if row else None)
+        if found != self._version:
+            # Who has seen the new version must not be answered from states of the one before.
+            self._version = found
+            self._states.forget()
+        return found
 
     def _manifest(self, wiki: str, month: str, generation: str, state: _State) -> Manifest:
         """The manifest of a generation that readers may take.
@@ -342,8 +316,7 @@ class CassandraServing:
         return found
 
     def _published_months(self) -> set[tuple[str, str]]:
-        known = months(self._cassandra)
-        return {month for month in known if read_pointer(self._cassandra, *month).generation is not None}
+        return {month for month, pointer in read_pointers(self._cassandra).items() if pointer.generation is not None}
 
     def _live_months(self) -> set[tuple[str, str]]:
         state = self._incarnations.read()

@@ -29,7 +29,7 @@ from .comparisons import Comparisons
 from .duckdb_views import FILE, DuckDBViews, folder
 from .embedded_reading import EmbeddedReading
 from .file_warming import FileWarming
-from .freshness import horizon_of, snapshot, source_of
+from .freshness import horizon_of, snapshot, source_of, version_of
 from .log import ActiveSource
 from .open_generations import BatchQueries, GenerationGone, OpenGenerations, Watchdog, too_long
 from .places import Places
@@ -55,10 +55,6 @@ class _State:
     incarnation: str | None
     batch_id: int
     progress: str  # JSON; compared as text too, since retiring rows may rewrite it without a new batch
-
-    @property
-    def version(self) -> str:
-        return f"{self.generation}.{self.incarnation}.{self.batch_id}.{self.active.source if self.active else None}"
 
 
 class _Connection:
@@ -216,9 +212,10 @@ class EmbeddedServing:
                     found.append(self._snapshot(sqlite, wiki, month, state.generation, state))
             return found
 
-    def version(self, wiki: str, month: str) -> str:
-        with self._reading() as connection:
-            return _state(connection.sqlite, wiki, month).version
+    def version(self) -> str:
+        with self._connected() as connection:
+            pointers = connection.sqlite.execute("select wiki, month, generation, source, since from pointers")
+            return version_of(sorted(pointers), connection.sqlite.execute(_CURRENT_BATCH).fetchone())
 
     def stream(self) -> StreamProgress | None:
         # Operators ask for it, above all when all places to read are taken.
@@ -245,9 +242,8 @@ class EmbeddedServing:
         return self._comparisons.pairs(now, before)
 
 
-_CURRENT = """
-    select incarnation, batch_id, progress from current_incarnation join incarnations using (incarnation)
-"""
+_CURRENT_BATCH = "select incarnation, batch_id from current_incarnation join incarnations using (incarnation)"
+_CURRENT = _CURRENT_BATCH.replace("batch_id", "batch_id, progress")
 
 _manifest = lru_cache(256)(partial(from_json, Manifest))
 _progress = lru_cache(16)(partial(from_json, StreamProgress))

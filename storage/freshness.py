@@ -6,6 +6,7 @@ source. It speaks of [month's start, ``live_until``), and it is complete when no
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -26,6 +27,11 @@ def source_of(wiki: str, month: str, manifest: Manifest | None, active: ActiveSo
     if source is None:
         raise NoGeneration(f"nothing is known of {wiki} {month}; 'readerflow replay' and 'batch' bring it in")
     return source
+
+
+def version_of(*facts: object) -> str:
+    """A short text that changes with the facts; they are told apart by what they look like in Python."""
+    return hashlib.blake2b(repr(facts).encode(), digest_size=12).hexdigest()
 
 
 def horizon_of(month: str, manifest: Manifest | None) -> datetime:

@@ -174,8 +174,11 @@ class ServingViews(Protocol):
     def snapshots(self) -> list[Snapshot]:
         """What :meth:`read` would rest on, for each of :meth:`months` that it takes; opens no views, so it is cheap."""
 
-    def version(self, wiki: str, month: str) -> str:
-        """A short text that changes whenever an answer may: generation, incarnation, realtime batch. Cheap to poll."""
+    def version(self) -> str:
+        """A short text that changes whenever an answer may: pointers, incarnation, realtime batch. Cheap to poll.
+
+        It waits in no line of those who read.
+        """
 
     def stream(self) -> StreamProgress | None:
         """Progress of the incarnation that readers take."""

@@ -18,6 +18,9 @@ from .problems import NotFound
 from .walks import Walked
 
 WALKS_BYTES = 8 << 20
+REPLIES_BYTES = 32 << 20
+#: A response's body and headers.
+Reply = tuple[bytes, list[tuple[str, str]]]
 LATEST = "latest"
 SITE = "readerflow"  # in app.extensions
 
@@ -38,6 +41,8 @@ class Site:
 
     workspaces: Workspaces = field(default_factory=Workspaces, repr=False, compare=False)  # of searches for paths
     walks: Recent[Walked] = field(default_factory=lambda: Recent(WALKS_BYTES), repr=False, compare=False)
+
+    replies: Recent[Reply] = field(default_factory=lambda: Recent(REPLIES_BYTES), repr=False, compare=False)
 
     _generated: dict[tuple[str, str, str | None], bool] = field(default_factory=dict, repr=False, compare=False)
 

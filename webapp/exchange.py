@@ -90,10 +90,19 @@ def wants_problem() -> bool:
     return request.accept_mimetypes.best_match(["text/html", "application/json", MEDIA_TYPE]) != "text/html"
 
 
+def asked() -> bytes:
+    """The address that was asked for, as it came."""
+    return f"{request.environ['PATH_INFO']}?{request.environ['QUERY_STRING']}".encode("latin-1", "replace")
+
+
 def etag_of(envelope: dict[str, Any]) -> str:
     """The entity tag of an answer: it changes with what it rests on and with what was asked."""
-    asked = f"{request.environ['PATH_INFO']}?{request.environ['QUERY_STRING']}".encode("latin-1", "replace")
-    return hashlib.blake2b(to_json(envelope) + asked, digest_size=12).hexdigest()
+    return digest(to_json(envelope) + asked())
+
+
+def digest(content: bytes) -> str:
+    """An entity tag that changes with some content."""
+    return hashlib.blake2b(content, digest_size=12).hexdigest()
 
 
 def not_modified(etag: str) -> bool:
@@ -190,15 +199,16 @@ def _finish(response: Response) -> Response:
         response.headers.setdefault(name, value)
     response.headers.setdefault("Cache-Control", "no-cache")
     if not response.is_streamed or response.direct_passthrough:
-        _compress(response)
+        compress(response)
     return response
 
 
-def _compress(response: Response) -> None:
+def compress(response: Response) -> None:
+    """Compress what is large enough, once, for clients that take it."""
     if response.status_code != 200 or not (response.mimetype or "").startswith(COMPRESSIBLE):
         return
     response.vary.add("Accept-Encoding")
-    if "Content-Encoding" in response.headers or not request.accept_encodings["gzip"]:
+    if "Content-Encoding" in response.headers or not takes_gzip():
         return
     is_file = response.direct_passthrough
     response.direct_passthrough = False
@@ -207,6 +217,10 @@ def _compress(response: Response) -> None:
         return
     response.set_data(_gzip_file(body) if is_file else gzip.compress(body, 5, mtime=0))
     response.headers["Content-Encoding"] = "gzip"
+
+
+def takes_gzip() -> bool:
+    return bool(request.accept_encodings["gzip"])
 
 
 @lru_cache(64)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from readerflow.common.months import HOUR, Month, parse_time
@@ -179,6 +180,7 @@ def wiki_name(wiki: str) -> str:
     return f"{name} Wikipedia" if name else wiki
 
 
+@lru_cache(1_000)
 def moment(time: str, year: bool = False) -> str:
     """``2025-03-31T18:00Z`` -> ``31 March, 18:00 UTC``."""
     at = parse_time(time)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from functools import lru_cache, partial
+from collections.abc import Callable, Mapping
+from functools import cache, partial, wraps
 from pathlib import Path
 from typing import Any
 
-from flask import current_app, render_template, request
+from flask import Response, current_app, render_template, request
 from flask.sansio.app import App
 from markupsafe import Markup
 from werkzeug.routing import BaseConverter
@@ -18,7 +18,9 @@ from readerflow.common.titles import from_request
 
 from . import format, urls
 from .context import LATEST, resolve_month, site
+from .exchange import asked, digest, tagged
 from .problems import BadRequest, NotFound
+from .replies import keep, kept
 
 
 class MonthConverter(BaseConverter):
@@ -41,19 +43,48 @@ def set_up(app: App) -> None:
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 365 * 86_400  # addresses of assets change with what is in them
 
 
-@lru_cache(64)
-def _fingerprint(path: Path, changed: int) -> str:
+def asset(name: str) -> str:
+    """The address of a static file; another version of the site has another one."""
+    return f"{current_app.static_url_path}/{name}?v={_fingerprint(Path(str(current_app.static_folder)) / name)}"
+
+
+@cache
+def _fingerprint(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
-def asset(name: str) -> str:
-    """The address of a static file; it changes when the file does."""
-    path = Path(str(current_app.static_folder)) / name
-    return f"{current_app.static_url_path}/{name}?v={_fingerprint(path, path.stat().st_mtime_ns)}"
-
-
 def charts_installed() -> bool:
-    return (Path(str(current_app.static_folder)) / "vendor" / "echarts.min.js").exists()
+    return _exists(Path(str(current_app.static_folder)) / "vendor" / "echarts.min.js")
+
+
+@cache
+def _exists(path: Path) -> bool:
+    return path.exists()
+
+
+Page = Callable[..., str | Response]
+
+
+def kept_page(view: Page) -> Page:
+    """Have a page written once for a version of the views. It may show nothing else that changes."""
+
+    @wraps(view)
+    def page(**place: str) -> str | Response:
+        version = site().serving.version()
+        key = version, asked()
+        found = kept(key)
+        if found is None:
+            written = view(**place)
+            if not isinstance(written, str):
+                return written
+            etag = digest(written.encode())
+            found = tagged(Response(written, mimetype="text/html"), etag)
+            if site().serving.version() == version:  # else it may be of the next one
+                found = keep(key, found)
+        found.make_conditional(request)
+        return found
+
+    return page
 
 
 def render(

@@ -178,7 +178,7 @@ class Hub:
             feed = self._feeds.get(wiki)
             if feed is None:
                 feed = self._feeds[wiki] = Feed(
-                    lambda: self._look(wiki), lambda version: self._prepare(wiki, version), self._poll_seconds
+                    self._look, lambda version: self._prepare(wiki, version), self._poll_seconds
                 )
         feed.join()
 
@@ -194,10 +194,9 @@ class Hub:
             for feed in self._feeds.values():
                 feed.close()
 
-    def _look(self, wiki: str) -> str:
+    def _look(self) -> str:
         with self._app.app_context():
-            month = live_month(site().serving, wiki)
-            return f"{month}.{site().serving.version(wiki, month)}"
+            return site().serving.version()
 
     def _prepare(self, wiki: str, version: str) -> bytes:
         with self._app.app_context():

@@ -18,7 +18,7 @@ from readerflow.storage.serving_views import Reading, Side
 from . import answers, charts, format, graph_answers, tables, urls, words
 from .context import LATEST, live_month, resolve_month, site
 from .error_pages import error_page
-from .frame import asked_place, asked_title, default_place, live_url, render, set_up
+from .frame import asked_place, asked_title, default_place, kept_page, live_url, render, set_up
 from .models import MAX_LIMIT
 from .months_pages import article_history
 from .problems import BadRequest, NotFound
@@ -65,7 +65,7 @@ pages.record(lambda state: set_up(state.app))
 
 
 @pages.get("/")
-def start() -> str:
+def start() -> str | Response:
     place = default_place()
     if place is None:
         return render(
@@ -77,10 +77,12 @@ def start() -> str:
             "minute:",
             command="readerflow demo",
         )
-    return home(*place)
+    wiki, month = place
+    return home(wiki=wiki, month=month)
 
 
 @pages.get("/<wiki>/<month:month>/")
+@kept_page
 def home(wiki: str, month: str) -> str:
     month = resolve_month(site().serving, wiki, month)
     with site().serving.read(wiki, month) as reading:
@@ -133,6 +135,7 @@ def _trend_rows(trends: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[d
 
 @pages.get("/<wiki>/<month:month>/article")
 @pages.get("/<wiki>/<month:month>/article/<title:title>")
+@kept_page
 def article(wiki: str, month: str, title: str | None = None) -> str:
     month, title = resolve_month(site().serving, wiki, month), asked_title(title)
     with site().serving.read(wiki, month) as reading:
@@ -182,6 +185,7 @@ def _node_url(wiki: str, month: str, title: str, row: Mapping[str, Any], side: s
 
 @pages.get("/<wiki>/<month:month>/<any(sources, destinations):side>")
 @pages.get("/<wiki>/<month:month>/<any(sources, destinations):side>/<title:title>")
+@kept_page
 def neighbours(wiki: str, month: str, side: str, title: str | None = None) -> str | Response:
     month, title = resolve_month(site().serving, wiki, month), asked_title(title)
     token, form = request.args.get("next"), request.args.get("format")
@@ -234,6 +238,7 @@ def _all_neighbours(reading: Reading, side: Side, title: str) -> Iterator[pa.Rec
 
 
 @pages.get("/<wiki>/<month:month>/rankings/<ranking>")
+@kept_page
 def rankings(wiki: str, month: str, ranking: str) -> str:
     month = resolve_month(site().serving, wiki, month)
     token = request.args.get("next")

@@ -1,8 +1,10 @@
-"""How the API replies: an answer with its entity tag, or that the client has it already."""
+"""How the site replies: an answer with its entity tag, or that the client has it already. What was asked last is kept,
+since readers ask for the same articles again and again, and an answer changes with the views only.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from flask import Response
@@ -11,7 +13,9 @@ from readerflow.storage.serving_views import Reading
 
 from . import models
 from .context import envelope, resolve_month, site
-from .exchange import etag_of, json_response, not_modified, tagged
+from .exchange import compress, etag_of, json_response, not_modified, tagged, takes_gzip
+
+HEADERS_BYTES = 1_500  # of a response that is kept, about
 
 
 def reply(reading: Reading, build: Callable[[], dict[str, Any]]) -> Response:
@@ -19,7 +23,21 @@ def reply(reading: Reading, build: Callable[[], dict[str, Any]]) -> Response:
     etag = etag_of(envelope(reading.snapshot))
     if not_modified(etag):
         return tagged(Response(status=304), etag)
-    return tagged(counted(build()), etag)
+    return kept(etag) or keep(etag, tagged(counted(build()), etag))
+
+
+def kept(key: Hashable) -> Response | None:
+    """The response that was kept under a key, in the encoding that this client takes; None when there is none."""
+    known = site().replies.get((key, takes_gzip()))
+    return Response(known[0], headers=known[1]) if known else None
+
+
+def keep(key: Hashable, response: Response) -> Response:
+    """Keep a response, which nothing in the request but the address may have shaped, and give it back."""
+    compress(response)
+    body = response.get_data()
+    site().replies.put((key, takes_gzip()), (body, list(response.headers)), len(body) + HEADERS_BYTES)
+    return response
 
 
 def reply_as_it_is(answer: dict[str, Any]) -> Response:

@@ -6,8 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from readerflow.storage.cassandra_generation import CassandraGeneration
 from readerflow.storage.cassandra_pages import PAGE_ROWS
 from readerflow.storage.cassandra_reading import _place
 from readerflow.storage.cassandra_serving import LOOKED_UP, CassandraServing
-from readerflow.storage.cassandra_session import Cassandra, CassandraAddress, ViewsUnavailable
+from readerflow.storage.cassandra_session import Cassandra
 from readerflow.storage.generation_files import LocalFiles
 from readerflow.storage.log import ActiveSource
 from readerflow.storage.recent import Recent
@@ -173,60 +171,6 @@ def test_a_request_that_is_over_its_time_is_told(tmp_path: Path, empty_cassandra
                 ask()
 
 
-class Reads:
-    """Stands for the reading of the state, which waits for a sign and then gives an answer or fails."""
-
-    def __init__(self, serving: CassandraServing, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.number = 0
-        self.error: Exception | None = None
-        self.began, self.go_on = threading.Event(), threading.Event()
-        monkeypatch.setattr(serving, "_read_state", self.read)
-
-    def read(self, wiki: str, month: str) -> object:
-        self.number += 1
-        self.began.set()
-        assert self.go_on.wait(30)
-        if self.error is not None:
-            raise self.error
-        return self.number
-
-    def by(self, serving: CassandraServing, count: int) -> list[object]:
-        """What so many threads get that ask while the first one reads: a state or an error."""
-
-        def ask() -> object:
-            try:
-                return serving._state(WIKI, MONTH)
-            except ViewsUnavailable as error:
-                return error
-
-        with ThreadPoolExecutor(count) as threads:
-            first = threads.submit(ask)
-            assert self.began.wait(30)
-            others = [threads.submit(ask) for _ in range(count - 1)]
-            time.sleep(0.2)  # until they wait for the first
-            self.go_on.set()
-            return [one.result(30) for one in (first, *others)]
-
-
-def test_one_reads_the_state_for_all_who_ask_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = CassandraStore(tmp_path, cassandra=Cassandra(CassandraAddress()))  # asked for nothing
-    with store.serving() as serving:
-        reads = Reads(serving, monkeypatch)
-        assert reads.by(serving, 5) == [1] * 5
-        assert serving._state(WIKI, MONTH) == 2
-        assert serving._state(WIKI, MONTH, fresh=True) == 3
-
-
-def test_all_who_wait_for_a_state_learn_why_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = CassandraStore(tmp_path, cassandra=Cassandra(CassandraAddress()))
-    with store.serving() as serving:
-        reads = Reads(serving, monkeypatch)
-        reads.error = ViewsUnavailable("away")
-        assert reads.by(serving, 5) == [reads.error] * 5
-        reads.error = None
-        assert serving._state(WIKI, MONTH) == 2
-
-
 @pytest.mark.cluster
 def test_a_small_generation_is_read_ahead_once(tmp_path: Path, empty_cassandra: Cassandra) -> None:
     store = CassandraStore(tmp_path, cassandra=empty_cassandra)
@@ -243,11 +187,25 @@ def test_a_small_generation_is_read_ahead_once(tmp_path: Path, empty_cassandra: 
 
 
 @pytest.mark.cluster
+def test_who_has_seen_a_version_is_answered_from_it(tmp_path: Path, empty_cassandra: Cassandra) -> None:
+    store = CassandraStore(tmp_path, cassandra=empty_cassandra)
+    store.publish(CLICKS, 5)
+    with store.serving() as serving:
+        serving._states._seconds = 600
+        with serving.read(WIKI, MONTH) as before:
+            serving.version()
+        store.publish(CLICKS, 7)
+        serving.version()
+        with serving.read(WIKI, MONTH) as after:
+            assert after.snapshot.generation != before.snapshot.generation
+
+
+@pytest.mark.cluster
 def test_a_fork_opens_a_session_of_its_own(tmp_path: Path, empty_cassandra: Cassandra) -> None:
     store = CassandraStore(tmp_path, cassandra=empty_cassandra)
     store.publish(CLICKS, 5)
     with store.serving() as serving:
-        version = serving.version(WIKI, MONTH)
+        version = serving.version()
         program = f"""
 import os, sys
 from pathlib import Path
@@ -255,7 +213,7 @@ from readerflow.storage.cassandra_session import Cassandra, CassandraAddress
 from tests.serving_store import CassandraStore
 address = {empty_cassandra.address!r}
 with CassandraStore(Path({str(tmp_path)!r}), cassandra=Cassandra(address)).serving() as serving:
-    assert serving.version({WIKI!r}, {MONTH!r}) == {version!r}
+    assert serving.version() == {version!r}
     child = os.fork()
     if child == 0:
         with serving.read({WIKI!r}, {MONTH!r}) as reading:
@@ -263,7 +221,7 @@ with CassandraStore(Path({str(tmp_path)!r}), cassandra=Cassandra(address)).servi
         os._exit(0)
     _, status = os.waitpid(child, 0)
     assert status == 0
-    assert serving.version({WIKI!r}, {MONTH!r}) == {version!r}
+    assert serving.version() == {version!r}
 """
         root = Path(__file__).parents[2]
         told = subprocess.run(

@@ -163,15 +163,15 @@ def test_what_nobody_knows_is_no_generation(serving: ServingViews) -> None:
 
 
 def test_the_version_changes_with_generation_and_realtime_batch_only(store: Store, serving: ServingViews) -> None:
-    versions = [serving.version(WIKI, MONTH)]
+    versions = [serving.version()]
     store.publish(CLICKS, 5)
-    versions.append(serving.version(WIKI, MONTH))
+    versions.append(serving.version())
     store.stream(micro_batch(CLICKS, 1, 12))
-    versions.append(serving.version(WIKI, MONTH))
+    versions.append(serving.version())
     store.publish(CLICKS, 7)
-    versions.append(serving.version(WIKI, MONTH))
+    versions.append(serving.version())
     assert len(set(versions)) == 4
-    assert serving.version(WIKI, MONTH) == versions[-1]
+    assert serving.version() == versions[-1]
 
 
 def test_late_clicks_make_an_answer_incomplete_until_the_next_generation(store: Store, serving: ServingViews) -> None:

@@ -367,8 +367,8 @@ def test_a_defect_is_told_with_its_number_and_without_its_cause(app: Flask, monk
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret cause")
 
-    monkeypatch.setattr("readerflow.webapp.answers.overview", fail)
-    response = app.test_client().get("/", headers=BROWSER)
+    monkeypatch.setattr("readerflow.webapp.answers.trending", fail)
+    response = app.test_client().get(PAGES["trending"], headers=BROWSER)
     assert response.status_code == 500
     assert "secret cause" not in response.text and "Code 500" in response.text
 
@@ -402,10 +402,11 @@ def test_missing_hours_are_told_on_every_page(tmp_path: Path) -> None:
 
 
 def test_without_the_chart_library_pages_show_tables_and_say_why(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    for installed in (True, False):
+    addresses = urls.article_url(WIKI, MONTH, PLAIN), urls.address(f"/{WIKI}/{MONTH}/article", title=PLAIN)
+    for installed, address in zip((True, False), addresses, strict=True):
         monkeypatch.setattr("readerflow.webapp.frame.charts_installed", lambda installed=installed: installed)
         monkeypatch.setattr("readerflow.webapp.frame.asset", lambda name: f"/static/{name}")
-        text = app.test_client().get(urls.article_url(WIKI, MONTH, PLAIN), headers=BROWSER).text
+        text = app.test_client().get(address, headers=BROWSER).text
         assert ("flow-data" in text) is installed
         assert ("the chart library is not installed" in text) is not installed
         assert "Came from" in text
