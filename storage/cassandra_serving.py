@@ -236,7 +236,9 @@ class CassandraServing:
         pointers = read_pointers(self._cassandra)
         incarnations = self._incarnations.finish(future)
         row = incarnations.alive(incarnations.current)
-        found = version_of(sorted(pointers.items()), (row.incarnation, row.batch_id) if row else None)
+        progress = replace(row.progress, batch_id=row.batch_id) if row else StreamProgress()
+        rows = ((*place, pointer) for place, pointer in pointers.items())
+        found = version_of(rows, row.incarnation if row else None, progress)
         if found != self._version:
             # Who has seen the new version must not be answered from states of the one before.
             self._version = found

@@ -10,7 +10,6 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -34,6 +33,7 @@ from .log import ActiveSource
 from .open_generations import BatchQueries, GenerationGone, OpenGenerations, Watchdog, too_long
 from .places import Places
 from .realtime_views import StreamProgress
+from .recent import Recent
 from .serving_schema import hour_number, open_serving
 from .serving_views import Reading, Snapshot
 from .sqlite import reading
@@ -41,7 +41,7 @@ from .sqlite import reading
 MAX_ATTEMPTS = 5
 MAX_IDLE_CONNECTIONS = 32
 PROGRESS_STEPS = 20_000  # SQLite's instructions between two looks at the clock
-CACHED_SNAPSHOTS = 500
+CACHED_SNAPSHOTS_BYTES, SNAPSHOT_BYTES = 4 << 20, 2_000
 #: The folder of comparisons, beside that of the views.
 COMPARISONS = "comparisons"
 
@@ -85,7 +85,7 @@ class EmbeddedServing:
         self._warming = FileWarming()
         self._comparisons = Comparisons(views_root.parent / COMPARISONS, self.export)
         self._taking_snapshots = threading.Lock()
-        self._snapshots: OrderedDict[tuple[str, str, str | None, _State], Snapshot] = OrderedDict()
+        self._snapshots: Recent[Snapshot] = Recent(CACHED_SNAPSHOTS_BYTES)
 
     def __enter__(self) -> EmbeddedServing:
         return self
@@ -186,15 +186,15 @@ class EmbeddedServing:
         """The snapshot of a state; worked out once a state, since judging lateness adds up many rows."""
         key = wiki, month, generation, state
         known = self._snapshots.get(key)
-        if known is None:
-            # The state is new to all readers at once: one of them works it out, the others wait for it.
-            with self._taking_snapshots:
-                known = self._snapshots.get(key)
-                if known is None:
-                    known = self._snapshots[key] = _take_snapshot(sqlite, wiki, month, generation, state)
-                    while len(self._snapshots) > CACHED_SNAPSHOTS:
-                        self._snapshots.popitem(last=False)
-        return known
+        if known is not None:
+            return known
+        # The state is new to all readers at once: one of them works it out, the others wait for it.
+        with self._taking_snapshots:
+            known = self._snapshots.get(key)
+            if known is not None:
+                return known
+            taken = _take_snapshot(sqlite, wiki, month, generation, state)
+            return self._snapshots.put(key, taken, SNAPSHOT_BYTES + len(state.progress))
 
     def open_ahead(self, wiki: str, month: str) -> None:
         with self.read(wiki, month) as opened:
@@ -215,7 +215,8 @@ class EmbeddedServing:
     def version(self) -> str:
         with self._connected() as connection:
             pointers = connection.sqlite.execute("select wiki, month, generation, source, since from pointers")
-            return version_of(sorted(pointers), connection.sqlite.execute(_CURRENT_BATCH).fetchone())
+            incarnation, batch_id, progress = _current(connection.sqlite)
+            return version_of(pointers, incarnation, replace(_progress(progress), batch_id=batch_id))
 
     def stream(self) -> StreamProgress | None:
         # Operators ask for it, above all when all places to read are taken.
@@ -242,8 +243,9 @@ class EmbeddedServing:
         return self._comparisons.pairs(now, before)
 
 
-_CURRENT_BATCH = "select incarnation, batch_id from current_incarnation join incarnations using (incarnation)"
-_CURRENT = _CURRENT_BATCH.replace("batch_id", "batch_id, progress")
+_CURRENT = """
+    select incarnation, batch_id, progress from current_incarnation join incarnations using (incarnation)
+"""
 
 _manifest = lru_cache(256)(partial(from_json, Manifest))
 _progress = lru_cache(16)(partial(from_json, StreamProgress))
@@ -252,11 +254,16 @@ _progress = lru_cache(16)(partial(from_json, StreamProgress))
 def _state(sqlite: sqlite3.Connection, wiki: str, month: str) -> _State:
     sql = "select generation, source, since from pointers where wiki = ? and month = ?"
     pointer = sqlite.execute(sql, (wiki, month)).fetchone() or (None, None, -1)
-    current = sqlite.execute(_CURRENT).fetchone() or (None, 0, "{}")
+    current = _current(sqlite)
     sources = [ActiveSource(pointer[1], pointer[2])] if pointer[1] else []
     streamed = _progress(current[2]).active.get(f"{wiki}/{month}")
     active = max([*sources, *([streamed] if streamed else [])], key=lambda source: source.since, default=None)
     return _State(pointer[0], active, *current)
+
+
+def _current(sqlite: sqlite3.Connection) -> tuple[str | None, int, str]:
+    """The incarnation that readers take, its batch and its progress as JSON."""
+    return sqlite.execute(_CURRENT).fetchone() or (None, 0, "{}")
 
 
 def _months(sqlite: sqlite3.Connection) -> list[tuple[str, str]]:

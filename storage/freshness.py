@@ -7,8 +7,9 @@ source. It speaks of [month's start, ``live_until``), and it is complete when no
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 from readerflow.common.months import HOUR, Month, merge_intervals
 
@@ -29,8 +30,14 @@ def source_of(wiki: str, month: str, manifest: Manifest | None, active: ActiveSo
     return source
 
 
-def version_of(*facts: object) -> str:
-    """A short text that changes with the facts; they are told apart by what they look like in Python."""
+def version_of(pointers: Iterable[tuple[Any, ...]], incarnation: str | None, progress: StreamProgress) -> str:
+    """A short text that changes with what any answer rests on.
+
+    :param pointers: a row for each (wiki, month), in any order, that begins with these two.
+    :param incarnation: the one that readers take, with its ``progress``. Retiring rows, after which a month may be live
+        no longer, changes its ``rows_from`` without a new batch.
+    """
+    facts = sorted(pointers), incarnation, progress.batch_id, sorted(progress.rows_from.items())
     return hashlib.blake2b(repr(facts).encode(), digest_size=12).hexdigest()
 
 

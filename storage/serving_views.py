@@ -175,7 +175,8 @@ class ServingViews(Protocol):
         """What :meth:`read` would rest on, for each of :meth:`months` that it takes; opens no views, so it is cheap."""
 
     def version(self) -> str:
-        """A short text that changes whenever an answer may: pointers, incarnation, realtime batch. Cheap to poll.
+        """A short text that changes whenever an answer may: pointers, incarnation, realtime batch, which
+        realtime rows were retired. Cheap to poll.
 
         It waits in no line of those who read.
         """

@@ -41,7 +41,6 @@ class Site:
 
     workspaces: Workspaces = field(default_factory=Workspaces, repr=False, compare=False)  # of searches for paths
     walks: Recent[Walked] = field(default_factory=lambda: Recent(WALKS_BYTES), repr=False, compare=False)
-
     replies: Recent[Reply] = field(default_factory=lambda: Recent(REPLIES_BYTES), repr=False, compare=False)
 
     _generated: dict[tuple[str, str, str | None], bool] = field(default_factory=dict, repr=False, compare=False)

@@ -180,7 +180,7 @@ def wiki_name(wiki: str) -> str:
     return f"{name} Wikipedia" if name else wiki
 
 
-@lru_cache(1_000)
+@lru_cache(1_000)  # a page says the few times of its envelope again and again
 def moment(time: str, year: bool = False) -> str:
     """``2025-03-31T18:00Z`` -> ``31 March, 18:00 UTC``."""
     at = parse_time(time)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from functools import cache, partial, wraps
 from pathlib import Path
@@ -50,7 +49,7 @@ def asset(name: str) -> str:
 
 @cache
 def _fingerprint(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    return digest(path.read_bytes())
 
 
 def charts_installed() -> bool:
@@ -66,7 +65,7 @@ Page = Callable[..., str | Response]
 
 
 def kept_page(view: Page) -> Page:
-    """Have a page written once for a version of the views. It may show nothing else that changes."""
+    """Have a page written once for a version of the views. It may show nothing else that changes while a site runs."""
 
     @wraps(view)
     def page(**place: str) -> str | Response:

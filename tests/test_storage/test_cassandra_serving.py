@@ -192,12 +192,13 @@ def test_who_has_seen_a_version_is_answered_from_it(tmp_path: Path, empty_cassan
     store.publish(CLICKS, 5)
     with store.serving() as serving:
         serving._states._seconds = 600
-        with serving.read(WIKI, MONTH) as before:
-            serving.version()
+        serving.version()
+        with serving.read(WIKI, MONTH) as reading:
+            before = reading.snapshot.generation
         store.publish(CLICKS, 7)
         serving.version()
-        with serving.read(WIKI, MONTH) as after:
-            assert after.snapshot.generation != before.snapshot.generation
+        with serving.read(WIKI, MONTH) as reading:
+            assert reading.snapshot.generation != before
 
 
 @pytest.mark.cluster

@@ -6,7 +6,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from readerflow.storage.cassandra_session import ViewsUnavailable
 from readerflow.storage.shared_reads import SharedReads
 
 
@@ -32,7 +31,7 @@ class Reads:
         def ask() -> object:
             try:
                 return shared.get("hr")
-            except ViewsUnavailable as error:
+            except ConnectionError as error:
                 return error
 
         with ThreadPoolExecutor(count) as threads:
@@ -54,7 +53,7 @@ def test_one_reads_for_all_who_ask_meanwhile() -> None:
 
 def test_all_who_wait_learn_why_there_is_no_value() -> None:
     reads = Reads()
-    reads.error = ViewsUnavailable("away")
+    reads.error = ConnectionError("away")
     shared = SharedReads(reads.read, seconds=0)
     assert reads.by(shared, 5) == [reads.error] * 5
     reads.error = None
